@@ -1,0 +1,1 @@
+//! Container images on one machine: content store, layers, overlay.

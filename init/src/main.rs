@@ -1,0 +1,2 @@
+//! PID 1 for containers.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `pipkin-runtime`: the OCI runtime that engines call.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `pipkin`: pull, build, run and inspect containers on one machine.
+fn main() {}
