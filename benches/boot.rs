@@ -1,0 +1,2 @@
+//! Boot time side by side.
+fn main() {}

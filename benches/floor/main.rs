@@ -1,0 +1,2 @@
+//! The kernel's own price of a container.
+fn main() {}
