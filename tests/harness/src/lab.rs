@@ -171,6 +171,11 @@ impl Lab {
         self.programs.join(name)
     }
 
+    /// Where the runtime under test is.
+    pub fn runtime_path(&self) -> &Path {
+        &self.runtime
+    }
+
     /// The runtime under test, with this lab's state root.
     pub fn runtime<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
         self.program(&self.runtime).arg("--root").arg(self.state_root()).args(args)
