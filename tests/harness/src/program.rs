@@ -198,6 +198,16 @@ pub fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Reaps a process that has become a child of the test (an `exec --detach`, whose launcher is gone), when it ends.
+///
+/// A test is a subreaper, as an engine's monitor is, and has a monitor's duty: as long as an ended process of a container is
+/// not reaped, the kernel does not let the container's init end either.
+pub fn adopt(pid: i32) {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    let pidfd = pidfd_open(Pid::from_raw(pid).expect("a pid"), PidfdFlags::empty()).expect("pidfd_open");
+    std::thread::spawn(move || waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED));
+}
+
 /// A program that has ended.
 pub struct Finished {
     line: String,
