@@ -1,0 +1,102 @@
+//! Removal of what nothing refers to any more.
+
+use std::collections::HashSet;
+use std::fs;
+
+use super::{Locked, Staging, Store};
+use crate::container::Container;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Kind, Result};
+use crate::image::Image;
+use crate::reference::Reference;
+
+impl Store {
+    /// Locks the store for a change, after removing what killed commands left.
+    ///
+    /// # Errors
+    /// The store can not be locked or read.
+    pub fn begin(&self) -> Result<(Locked, Staging)> {
+        let locked = self.lock()?;
+        if self.remove_stale(&locked)? {
+            drop(self.collect(&locked)?);
+        }
+        let staging = Staging::new(self, &locked)?;
+        Ok((locked, staging))
+    }
+
+    /// Takes blobs and layers that no name and no container needs out of the store. They are deleted when the answer
+    /// is dropped, which can be after the lock is released.
+    ///
+    /// # Errors
+    /// The store can not be read, `rename(2)`.
+    pub fn collect(&self, locked: &Locked) -> Result<Staging> {
+        let mut needed: HashSet<String> = HashSet::new();
+        let mut need = |digest: &Digest| needed.insert(digest.hex());
+        let mut descriptors: Vec<_> = self.names()?.into_iter().map(|(_, descriptor)| descriptor).collect();
+        for container in Container::all(self)? {
+            descriptors.push(container.record.image);
+            container.record.layers.iter().filter_map(|layer| Digest::parse(layer).ok()).for_each(|layer| {
+                need(&layer);
+            });
+        }
+        for descriptor in descriptors {
+            // An image that can not be read any more needs nothing.
+            let Ok(image) = Image::open(self, None, &descriptor) else { continue };
+            need(&image.manifest);
+            need(&image.id);
+            image.blobs.iter().chain(&image.layers).for_each(|digest| {
+                need(digest);
+            });
+        }
+        let trash = Staging::new(self, locked)?;
+        for (from, to) in [("blobs/sha256", "blobs"), ("layers", "layers")] {
+            let from = self.path(from);
+            for entry in fs::read_dir(&from).on("read", &from)? {
+                let entry = entry.on("read", &from)?;
+                if !entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
+                    fs::rename(entry.path(), trash.path(to).join(entry.file_name())).on("remove", entry.path())?;
+                }
+            }
+        }
+        Ok(trash)
+    }
+
+    /// Removes the image called `text` (a name, or the start of an id); answers the names that are gone.
+    ///
+    /// # Errors
+    /// There is none, or a container uses it and no other name keeps it.
+    pub fn remove_image(&self, text: &str) -> Result<Vec<Reference>> {
+        let (locked, staging) = self.begin()?;
+        drop(staging);
+        let image = self.find(text)?;
+        let names = self.names()?;
+        let same: Vec<Reference> = names
+            .into_iter()
+            .filter(|(_, d)| *d.digest().digest() == image.manifest.hex())
+            .map(|(name, _)| name)
+            .collect();
+        let by_name = Reference::parse(text).ok().filter(|name| same.contains(name));
+        let gone = match by_name {
+            Some(name) => vec![name],
+            None => same.clone(),
+        };
+        if gone.len() == same.len() {
+            let user =
+                Container::all(self)?.into_iter().find(|c| *c.record.image.digest().digest() == image.manifest.hex());
+            if let Some(container) = user {
+                let message = format!(
+                    "image {text} is used by container {}: remove that first with pipkin rm",
+                    container.record.name
+                );
+                return Err(Error::new(Kind::InUse, message));
+            }
+        }
+        for name in &gone {
+            self.set_name(&locked, name, None)?;
+        }
+        let trash = self.collect(&locked)?;
+        drop(locked);
+        drop(trash);
+        Ok(gone)
+    }
+}
