@@ -1,2 +1,4 @@
 //! PID 1 for containers.
-fn main() {}
+#![no_std]
+#![no_main]
+pipkin_init::entry!(pipkin_init::run);

@@ -1,0 +1,77 @@
+//! The controlling terminal, `ioctl_tty(2)`.
+
+use linux_raw_sys::general::__NR_ioctl;
+use linux_raw_sys::ioctl::{TIOCGPGRP, TIOCNOTTY, TIOCSCTTY, TIOCSPGRP};
+
+use super::file::{Access, File};
+use super::process::Pid;
+use super::{Errno, check};
+use crate::start::syscall4;
+
+const STDIN: i32 = 0;
+
+/// The controlling terminal of this process.
+pub enum Terminal {
+    /// It is standard input.
+    Stdin,
+    /// Standard input is something else.
+    Device(File),
+}
+
+impl Terminal {
+    /// The controlling terminal, if there is one: standard input, else what `/dev/tty` opens.
+    pub fn controlling() -> Option<Self> {
+        if foreground_group(STDIN).is_ok() {
+            return Some(Self::Stdin);
+        }
+        File::open(c"/dev/tty", Access::Terminal).ok().map(Self::Device)
+    }
+
+    /// The group whose processes may read and which gets the keyboard's signals, `tcgetpgrp(3)`.
+    pub fn foreground(&self) -> Option<Pid> {
+        foreground_group(self.number()).ok()
+    }
+
+    /// Makes `group` that group, `tcsetpgrp(3)`. `SIGTTOU` must be blocked.
+    pub fn set_foreground(&self, group: Pid) {
+        // SAFETY: the kernel reads one pid.
+        unsafe {
+            syscall4(__NR_ioctl, self.number() as usize, TIOCSPGRP as usize, &raw const group as usize, 0);
+        }
+    }
+
+    fn number(&self) -> i32 {
+        match self {
+            Self::Stdin => STDIN,
+            Self::Device(file) => file.number(),
+        }
+    }
+}
+
+fn foreground_group(fd: i32) -> Result<Pid, Errno> {
+    let mut group = Pid(0);
+    // SAFETY: the kernel fills in one pid.
+    check(unsafe { syscall4(__NR_ioctl, fd as usize, TIOCGPGRP as usize, &raw mut group as usize, 0) })?;
+    Ok(group)
+}
+
+/// Gives up the controlling terminal on standard input. The whole session loses it when its leader does this.
+pub fn give_up_stdin() -> Result<(), Errno> {
+    // SAFETY: takes no pointer.
+    check(unsafe { syscall4(__NR_ioctl, STDIN as usize, TIOCNOTTY as usize, 0, 0) }).map(drop)
+}
+
+/// Makes the terminal on standard input the controlling one of this process, which must lead a session.
+pub fn take_stdin() {
+    // SAFETY: takes no pointer.
+    unsafe { syscall4(__NR_ioctl, STDIN as usize, TIOCSCTTY as usize, 0, 0) };
+}
+
+/// Whether standard output is a terminal, `isatty(3)`.
+pub fn is_terminal(fd: i32) -> bool {
+    /// Room for `struct termios` and for what a newer kernel might put there.
+    const TCGETS: usize = linux_raw_sys::ioctl::TCGETS as usize;
+    let mut settings = [0_u64; 16];
+    // SAFETY: `struct termios` is 36 bytes.
+    check(unsafe { syscall4(__NR_ioctl, fd as usize, TCGETS, settings.as_mut_ptr() as usize, 0) }).is_ok()
+}

@@ -1,0 +1,67 @@
+//! Options by environment: `PIPKIN_INIT_GRACE=8s` for `--grace 8s`, under every name, so that an image can be tuned
+//! without a change of its entry point; and the variables of each persona's original.
+
+use super::grammar::apply;
+use super::persona::Persona;
+use super::table::{Meaning, PIPKIN, Takes};
+use super::{Cause, Refusal, Settings};
+use crate::signal::decimal;
+
+const PREFIX: &[u8] = b"PIPKIN_INIT_";
+
+/// Reads the variables that concern an init into `settings`. Those of the persona's original come later than its
+/// options there, so that they are read by [`Persona::read_variable`].
+pub fn read(entries: impl Iterator<Item = &'static [u8]>, settings: &mut Settings) -> Result<(), Refusal> {
+    for entry in entries.filter(|entry| entry.starts_with(PREFIX)) {
+        let equals = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+        let (variable, value) = (entry.get(..equals).unwrap_or_default(), entry.get(equals + 1..).unwrap_or_default());
+        let name = variable.get(PREFIX.len()..).unwrap_or_default();
+        let refusal = |cause| Refusal { cause, subject: variable, value };
+        let option = PIPKIN.iter().find(|option| {
+            let action = matches!(option.meaning, Meaning::Help | Meaning::Version | Meaning::License);
+            !action && is_variable(name, option.name.as_bytes())
+        });
+        let option = option.ok_or(refusal(Cause::UnknownVariable))?;
+        if value.is_empty() {
+            continue; // as good as not set: `ENV PIPKIN_INIT_GRACE=` takes back what a base image says
+        }
+        let times = match (option.takes, value) {
+            (Takes::Value | Takes::MaybeValue, _) => 1,
+            (Takes::Nothing, _) if option.meaning == Meaning::Verbose => {
+                decimal(value, 9).ok_or(refusal(Cause::NotASwitch))?
+            }
+            (Takes::Nothing, b"1" | b"true" | b"yes" | b"on") => 1,
+            (Takes::Nothing, b"0" | b"false" | b"no" | b"off") => 0,
+            (Takes::Nothing, _) => return Err(refusal(Cause::NotASwitch)),
+        };
+        for _ in 0..times {
+            apply(option.meaning, Some(value), settings).map_err(refusal)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether `name` is `option` in capitals, with `_` for `-`.
+fn is_variable(name: &[u8], option: &[u8]) -> bool {
+    name.len() == option.len()
+        && name.iter().zip(option).all(|(byte, expected)| match expected {
+            b'-' => *byte == b'_',
+            letter => *byte == letter.to_ascii_uppercase(),
+        })
+}
+
+impl Persona {
+    /// Reads the variables of this persona's original, after its options.
+    pub fn read_variables(
+        &self,
+        entries: impl Iterator<Item = &'static [u8]>,
+        settings: &mut Settings,
+    ) -> Result<(), Refusal> {
+        for entry in entries.filter(|entry| entry.starts_with(self.variables.as_bytes())) {
+            let equals = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
+            let name = entry.get(..equals).unwrap_or_default();
+            (self.read_variable)(name, entry.get(equals + 1..).unwrap_or_default(), settings)?;
+        }
+        Ok(())
+    }
+}
