@@ -40,7 +40,6 @@ const CASES: &[Case] = &[
     ("a file that may not be executed", |b| b.args(["/etc/passwd"]), &["/etc/passwd", "ermission"]),
     ("a relative cwd", |b| b.config["process"]["cwd"] = json!("srv"), &["process.cwd", "srv"]),
     (
-        "id maps that overlap",
         "a cwd that can not be made",
         |b| b.config["process"]["cwd"] = json!("/no/such/place"),
         &["cwd", "/no/such/place"],

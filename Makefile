@@ -1,0 +1,34 @@
+# The few commands people need. `make` alone lists them.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+BIN := $(TARGET_DIR)/$(TRIPLE)/release
+
+.PHONY: help build run test bench install uninstall
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+build: ## Build the three programs
+	$(CARGO) build --release --locked
+
+run: build ## Build, and boot the built-in image "hello" (as root or as an ordinary user)
+	@$(BIN)/pipkin run --rm --init hello
+
+test: ## Everything that is checked: format, lints, unit tests, containers on both cgroup layouts
+	@CARGO="$(CARGO)" tests/run.sh
+
+bench: ## Boot time, side by side with other runtimes and with the kernel's own price (root)
+	$(CARGO) build --release --locked --workspace
+	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench boot
+
+install: build ## Install to PREFIX (/usr/local), below DESTDIR
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pipkin
+	install -m 755 $(BIN)/pipkin $(BIN)/pipkin-runtime $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/pipkin-init $(BIN)/pipkin-hello $(DESTDIR)$(PREFIX)/libexec/pipkin/
+
+uninstall: ## Remove what `make install` installed
+	rm -f $(DESTDIR)$(PREFIX)/bin/pipkin $(DESTDIR)$(PREFIX)/bin/pipkin-runtime
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/pipkin

@@ -1,0 +1,143 @@
+#!/bin/sh
+# Runs everything that is checked. `make test` calls it; see tests/harness for what the tests themselves do.
+#
+#   tests/run.sh            format, lints, unit tests, end-to-end tests on the machine's own cgroup layout and on pure cgroup v2
+#   tests/run.sh e2e        the end-to-end tests alone
+#   tests/run.sh e2e NAME…  those test files alone, such as runtime_exec
+#
+# End-to-end tests need root (most of them), Debian's packages below and, for the second round, a private mount namespace.
+# Without root only those for an ordinary user run; the others are listed as skipped.
+set -eu
+cd "$(dirname "$0")/.."
+
+cargo=${CARGO:-cargo}
+target=${CARGO_TARGET_DIR:-target}
+triple=$(rustc -vV | sed -n 's/^host: //p')
+programs=$target/$triple/release
+run=$$
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+failed=
+
+say() { printf '\n== %s\n' "$*"; }
+fail() { printf '\nFAILED: %s\n' "$*" >&2; failed=1; }
+
+# What the tests use from Debian; installed when root and when apt-get is there.
+install_tools() {
+    missing=
+    for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm ip:iproute2 setsid:util-linux; do
+        command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
+    done
+    # The dynamic busybox can not run in a root file system of its own.
+    if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
+        missing="$missing busybox-static"
+    fi
+    [ -z "$missing" ] && return 0
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "installing what the tests need:$missing"
+        # shellcheck disable=SC2086
+        apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -q -y --no-install-recommends $missing >"$scratch/apt" 2>&1 && return 0
+        cat "$scratch/apt" >&2
+    fi
+    fail "the tests need these packages, which are not installed:$missing"
+}
+
+# Everything on the machine that a container could leave behind, one fact a line.
+machine() {
+    # Mounts, without the numbers that differ from namespace to namespace.
+    cut -d' ' -f5 /proc/self/mountinfo | sed 's/^/mount /'
+    find /sys/fs/cgroup -type d 2>/dev/null | sed 's/^/cgroup /'
+    # A network namespace lives as long as a process is in it, or a mount holds it.
+    readlink /proc/[0-9]*/ns/net 2>/dev/null | sort -u | sed 's/^/netns /'
+    for place in /run/pipkin /run/pipkin-runtime /var/lib/pipkin; do
+        [ -e "$place" ] && find "$place" -mindepth 1 -maxdepth 3 2>/dev/null | sed 's/^/file /'
+    done
+    find "${TMPDIR:-/tmp}" -maxdepth 1 \( -name 'pkt-*' -o -name 'pipkin*' \) | sed 's/^/file /'
+    for process in /proc/[0-9]*; do
+        case $(readlink "$process/exe" 2>/dev/null) in
+        */pipkin | */pipkin-* | */bin/probe | *'memfd:pipkin'*) echo "process ${process#/proc/} $(tr '\0' ' ' <"$process/cmdline")" ;;
+        esac
+    done 2>/dev/null
+}
+
+# Compares the machine with how it was. Others may work on it at the same time (PIPKIN_TEST_SHARED_MACHINE=1): then only what
+# carries this run's name counts.
+check_leaks() {
+    machine | sort >"$scratch/after"
+    comm -13 "$scratch/before" "$scratch/after" >"$scratch/leaks"
+    if [ -n "${PIPKIN_TEST_SHARED_MACHINE:-}" ]; then
+        grep -e "pkt-$run-" "$scratch/leaks" >"$scratch/own" || true
+        mv "$scratch/own" "$scratch/leaks"
+    fi
+    [ -s "$scratch/leaks" ] || { echo "nothing left behind"; return 0; }
+    cat "$scratch/leaks"
+    fail "left behind after the $1 round"
+}
+
+# Names of the skipped tests that are not in the list of known ones.
+check_skips() {
+    sed -n 's/^SKIPPED \([^:]*\): .*/\1/p' "$scratch/log" | sort -u >"$scratch/skipped"
+    sed -n "s/^$1 //p" tests/known-skips.txt | sort -u >"$scratch/known"
+    comm -23 "$scratch/skipped" "$scratch/known" >"$scratch/unknown"
+    echo "$(wc -l <"$scratch/skipped") skipped in the $1 round"
+    [ -s "$scratch/unknown" ] || return 0
+    cat "$scratch/unknown"
+    if [ "$(id -u)" = 0 ]; then
+        fail "skipped and not in tests/known-skips.txt"
+    else
+        echo "(not root: the tests above need it)"
+    fi
+}
+
+# One round of end-to-end tests: VIEW, then a command to put in front.
+round() {
+    view=$1
+    shift
+    say "end-to-end tests, cgroup layout: $view"
+    machine | sort >"$scratch/before"
+    code=$scratch/code
+    # shellcheck disable=SC2086
+    { PIPKIN_BIN_DIR=$programs PIPKIN_TEST_VIEW=$view PIPKIN_TEST_RUN=$run \
+        "$@" $cargo test --locked --no-fail-fast -p pipkin $tests 2>&1 || echo 1 >"$code"; } | tee "$scratch/log"
+    [ -e "$code" ] && fail "end-to-end tests, cgroup layout: $view"
+    rm -f "$code"
+    check_skips "$view"
+    check_leaks "$view"
+}
+
+e2e() {
+    install_tools
+    say "building the programs"
+    $cargo build --release --locked --workspace
+    if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
+        round v2
+        return
+    fi
+    round hybrid
+    if [ "$(id -u)" = 0 ]; then
+        # A private view of the same machine, as if it had cgroup2 and nothing else.
+        round v2 unshare --mount sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' view
+    else
+        echo "(not root: no round on pure cgroup v2)"
+    fi
+}
+
+# cargo's own "all tests" would run unit tests again.
+tests=$(cd tests && for file in *.rs; do printf -- '--test %s ' "${file%.rs}"; done)
+if [ "${1:-}" = e2e ]; then
+    shift
+    [ $# = 0 ] || tests=$(printf -- '--test %s ' "$@")
+    e2e
+else
+    say "format"
+    $cargo fmt --all --check || fail "cargo fmt --all would change something"
+    say "lints"
+    $cargo clippy --locked --workspace --all-targets -- -D warnings || fail "clippy"
+    say "unit tests"
+    $cargo test --locked --workspace --lib --bins || fail "unit tests"
+    e2e
+fi
+
+[ -z "$failed" ] || { printf '\nFAILED\n' >&2; exit 1; }
+say "all is well"
