@@ -1,0 +1,116 @@
+//! How a process gets into a cgroup.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use super::file;
+use super::handle::{Cgroup, OpenSeat, is_gone};
+use super::layout::Version;
+use super::record::Seat;
+use crate::error::{Context, Error, Kind, Result};
+
+/// Puts the calling process where the doors lead, without waiting for anything.
+///
+/// Only for a process with a single thread. The doors carry the permission of the one who opened them, so this also works
+/// after the user namespace or the credentials have changed. Async-signal-safe: nothing is allocated unless it fails.
+///
+/// # Errors
+/// What the kernel refused: `ENOSPC` for a cpuset without processors, `EINVAL` for a real-time process without runtime.
+pub fn enter_through<D: AsFd>(doors: &[D]) -> Result<()> {
+    doors.iter().try_for_each(|door| file::put(door, "0").step(|| "enter the container's cgroup (write 0 to tasks)"))
+}
+
+impl Cgroup {
+    /// The files through which a process enters by itself with [`enter_through`]: those of every version 1 hierarchy.
+    /// Close-on-exec. Version 2 has no such way that is free: there, [`Cgroup::clone_into`].
+    ///
+    /// # Errors
+    /// When one can not be opened.
+    pub fn doors(&self) -> Result<Vec<OwnedFd>> {
+        let legacy = self.seats.iter().filter(|open| open.seat.version == Version::V1);
+        let open = |open: &OpenSeat| {
+            let tasks = open.seat.directory.join("tasks");
+            file::open(CWD, &tasks, OFlags::WRONLY).on("open", &tasks)
+        };
+        legacy.map(open).collect()
+    }
+
+    /// Moves `pid`, with all its threads, into every hierarchy that [`Cgroup::clone_into`] does not cover.
+    ///
+    /// # Errors
+    /// What the kernel refused; a process that is gone is `ESRCH`.
+    pub fn enter(&self, pid: Pid) -> Result<()> {
+        self.seats.iter().filter(|open| open.handle.is_none()).try_for_each(|open| {
+            let list = open.seat.directory.join("cgroup.procs");
+            file::write_path(&list, &pid.as_raw_nonzero().to_string()).on("write the process's id to", &list)
+        })
+    }
+
+    /// Moves `pid` into version 2's directory, for a kernel without `CLONE_INTO_CGROUP` (before 5.7).
+    ///
+    /// # Errors
+    /// What the kernel refused; `EBUSY` or `EOPNOTSUPP` when the cgroup has handed its controllers to children.
+    pub fn enter_unified(&self, pid: Pid) -> Result<()> {
+        let Some((open, handle)) = self.unified().and_then(|open| Some((open, open.handle.as_ref()?))) else {
+            return Ok(());
+        };
+        file::write(handle, "cgroup.procs", &pid.as_raw_nonzero().to_string())
+            .on("write the process's id to", open.seat.directory.join("cgroup.procs"))
+    }
+
+    /// As [`Cgroup::clone_into`], for a process that joins a running container: where the container's init is.
+    ///
+    /// An init that divides its cgroup (systemd) moves itself to a child, and version 2 takes no process beside it then
+    /// ("no internal processes"). `None` where there is no version 2.
+    ///
+    /// # Errors
+    /// [`Kind::State`] when `init` is gone.
+    pub fn clone_beside(&self, init: Pid) -> Result<Option<OwnedFd>> {
+        let Some(open) = self.unified() else { return Ok(None) };
+        let directory = self.beside(&open.seat, init)?;
+        file::open_directory(&directory).on("open", &directory).map(Some)
+    }
+
+    /// Moves `pid` to where the container's `init` is, in every hierarchy. It may be in them already.
+    ///
+    /// # Errors
+    /// As [`Cgroup::enter`] and [`Cgroup::clone_beside`].
+    pub fn enter_beside(&self, pid: Pid, init: Pid) -> Result<()> {
+        if let Some(open) = self.unified() {
+            let list = open.seat.directory.join("cgroup.procs");
+            match file::write_path(&list, &pid.as_raw_nonzero().to_string()) {
+                Ok(()) => {}
+                Err(Errno::BUSY | Errno::OPNOTSUPP) => {
+                    let list = self.beside(&open.seat, init)?.join("cgroup.procs");
+                    file::write_path(&list, &pid.as_raw_nonzero().to_string())
+                        .on("write the process's id to", &list)?;
+                }
+                Err(error) => return Err(error).on("write the process's id to", &list),
+            }
+        }
+        self.seats.iter().filter(|open| open.seat.version == Version::V1).try_for_each(|open| {
+            let list = open.seat.directory.join("cgroup.procs");
+            file::write_path(&list, &pid.as_raw_nonzero().to_string()).on("write the process's id to", &list)
+        })
+    }
+
+    /// The directory of version 2 in which `init` is: the container's, or one below it.
+    fn beside(&self, seat: &Seat, init: Pid) -> Result<PathBuf> {
+        let membership = format!("/proc/{}/cgroup", init.as_raw_nonzero());
+        let text = match file::read_path(&membership) {
+            Err(error) if is_gone(error) || error == Errno::SRCH => {
+                return Err(Error::new(Kind::State, "container not running: its init is gone"));
+            }
+            other => other.on("read", &membership)?,
+        };
+        let path = Path::new(text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default());
+        Ok(match path.strip_prefix(&seat.membership) {
+            Ok(below) if !below.as_os_str().is_empty() => seat.directory.join(below),
+            _ => seat.directory.clone(),
+        })
+    }
+}
