@@ -101,7 +101,12 @@ struct Cause<'a>(&'a std::io::Error);
 impl fmt::Display for Cause<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error() {
-            Some(errno) => f.write_str(nix::errno::Errno::from_raw(errno).desc()),
+            Some(errno) => {
+                // Engines look for Go's spelling, which starts in lower case ("permission denied").
+                let text = nix::errno::Errno::from_raw(errno).desc();
+                let (first, rest) = text.split_at(1);
+                write!(f, "{}{rest}", first.to_lowercase())
+            }
             None => self.0.fmt(f),
         }
     }

@@ -1,0 +1,152 @@
+//! The one connection between launcher and stage: typed messages over a `SOCK_SEQPACKET` socket pair.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// From the launcher to the stage; each is sent only when the plan makes the stage wait for it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Go {
+    /// The id maps are written.
+    Mapped,
+    /// The hooks have run.
+    HooksDone,
+    /// Limits are in force and the state is kept: the program may start, now or when asked to.
+    Proceed,
+}
+
+/// From the stage to the launcher.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Report {
+    /// It joined namespaces and goes on as another process of that number (in the launcher's pid namespace).
+    Cloned(i32),
+    /// Everything is mounted, the root is not changed yet.
+    ReadyForHooks,
+    /// The descriptor of the terminal's master side comes with this message.
+    Console,
+    /// Everything is done but the start.
+    Ready,
+    /// The descriptor of the seccomp listener comes with this message.
+    SeccompListener,
+    /// It failed and ends.
+    Failed(Error),
+}
+
+/// Longer error texts are cut; nothing else comes near.
+const LONGEST: usize = 16 * 1024;
+
+/// One end.
+pub struct Channel(OwnedFd);
+
+/// Both ends, close-on-exec.
+pub fn pair() -> Result<(Channel, Channel)> {
+    let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .step(|| "make the channel between launcher and stage")?;
+    Ok((Channel(one), Channel(other)))
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Channel {
+    fn from(socket: OwnedFd) -> Self {
+        Self(socket)
+    }
+}
+
+impl Channel {
+    /// Sends a message, and a descriptor with it.
+    pub fn send(&self, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        let mut bytes = postcard::to_allocvec(message).map_err(|cause| {
+            Error::new(Kind::System, format!("encode a message between launcher and stage: {cause}"))
+        })?;
+        bytes.truncate(LONGEST);
+        send_bytes(self.0.as_fd(), &bytes, descriptor).step(|| "send a message between launcher and stage")
+    }
+
+    /// Waits for a message; `None` when the other side is gone.
+    pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>> {
+        let mut bytes = [0; LONGEST];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut slices = [IoSliceMut::new(&mut bytes)];
+            match rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                // The other process was killed with something unread.
+                Err(Errno::CONNRESET) => return Ok(None),
+                other => break other.step(|| "receive a message between launcher and stage")?.bytes,
+            }
+        };
+        let descriptor = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        if received == 0 {
+            return Ok(None);
+        }
+        let message = postcard::from_bytes(&bytes[..received]).map_err(|cause| {
+            Error::new(Kind::System, format!("decode a message between launcher and stage: {cause}"))
+        })?;
+        Ok(Some((message, descriptor)))
+    }
+
+    /// In the stage: waits until the launcher says that. The launcher's death is the stage's end.
+    pub fn wait_for(&self, expected: Go) -> Result<()> {
+        match self.receive::<Go>()? {
+            Some((go, _)) if go == expected => Ok(()),
+            Some((go, _)) => Err(Error::new(Kind::System, format!("waited for {expected:?}, heard {go:?}"))),
+            None => crate::sys::process::exit_now(1),
+        }
+    }
+}
+
+/// Sends bytes over a Unix socket, and a descriptor with them (unix(7), `SCM_RIGHTS`).
+pub(crate) fn send_bytes(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptor: Option<BorrowedFd<'_>>,
+) -> std::result::Result<(), Errno> {
+    let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_descriptors_arrive() {
+        let (launcher, stage) = pair().unwrap();
+        let error = Error::invalid("a", "b");
+        stage.send(&Report::Failed(error.clone()), None).unwrap();
+        stage.send(&Report::Console, Some(stage.as_fd())).unwrap();
+        assert_eq!(launcher.receive::<Report>().unwrap().unwrap().0, Report::Failed(error));
+        assert!(launcher.receive::<Report>().unwrap().unwrap().1.is_some());
+        drop(stage);
+        assert!(launcher.receive::<Report>().unwrap().is_none());
+    }
+}

@@ -1,0 +1,90 @@
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit_status;
+use crate::container::{ExecOptions, ExecProcess, ProcessChanges, Runtime};
+use crate::error::{Error, Result};
+
+/// runc's status when the program could not be started.
+pub(super) const FAILURE: u8 = 255;
+
+/// Run one more program in a running container.
+#[derive(Args, Debug)]
+pub(super) struct Exec {
+    /// A Unix socket that gets the master side of the program's terminal.
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// The program's working directory.
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// Add a variable to the environment.
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Give the program a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// Who the program is: numbers, UID or UID:GID.
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// More supplementary groups.
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// Take the program from a file with the spec's process object.
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Do not wait for the program's end.
+    #[arg(short, long)]
+    detach: bool,
+    /// Write the process's number there.
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Set no_new_privs.
+    #[arg(long)]
+    no_new_privs: bool,
+    /// Add a capability.
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
+    /// Pass so many descriptors from 3 on to the program.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Also into a paused container; the program begins when that is resumed.
+    #[arg(long)]
+    ignore_paused: bool,
+    /// The container's name.
+    #[arg(value_name = "CONTAINER")]
+    id: String,
+    /// The program and its arguments.
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+impl Exec {
+    pub fn run(self, runtime: &Runtime) -> Result<u8> {
+        let process = match self.process {
+            Some(path) => ExecProcess::File(path),
+            None if self.args.is_empty() => {
+                return Err(Error::invalid("COMMAND", "is missing: name a program, or a file with --process"));
+            }
+            None => ExecProcess::Changed(Box::new(ProcessChanges {
+                args: self.args,
+                env: self.env,
+                cwd: self.cwd,
+                user: self.user,
+                additional_gids: self.additional_gids,
+                tty: self.tty,
+                capabilities: self.cap,
+                no_new_privileges: self.no_new_privs,
+            })),
+        };
+        let options = ExecOptions {
+            process,
+            detach: self.detach,
+            console_socket: self.console_socket,
+            pid_file: self.pid_file,
+            preserve_fds: self.preserve_fds,
+            ignore_paused: self.ignore_paused,
+        };
+        runtime.exec(&self.id, &options).map(exit_status)
+    }
+}

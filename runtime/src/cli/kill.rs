@@ -1,0 +1,24 @@
+use clap::Args;
+
+use crate::container::{Runtime, parse_signal};
+use crate::error::Result;
+
+/// Send a signal to a container.
+#[derive(Args, Debug)]
+pub(super) struct Kill {
+    /// To all processes of the container, not just the first.
+    #[arg(short, long)]
+    all: bool,
+    /// The container's name.
+    #[arg(value_name = "CONTAINER")]
+    id: String,
+    /// A name such as TERM or SIGTERM, or a number.
+    #[arg(default_value = "SIGTERM")]
+    signal: String,
+}
+
+impl Kill {
+    pub fn run(self, runtime: &Runtime) -> Result<()> {
+        runtime.kill(&self.id, parse_signal(&self.signal)?, self.all)
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line of `pipkin-runtime`: runc's, one file per command.
+
+mod create;
+mod delete;
+mod exec;
+mod kill;
+mod list;
+mod pause;
+mod plan;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::container::Runtime;
+use crate::error::Result;
+use crate::log;
+use crate::state::Store;
+
+/// A container runtime: makes, starts and removes containers as the Open Container Initiative specifies.
+///
+/// Engines such as podman, containerd and Docker call it; its command line is that of runc.
+#[derive(Debug, Parser)]
+#[command(name = "pipkin-runtime", version = VERSION, propagate_version = false, arg_required_else_help = true)]
+pub struct Cli {
+    /// Where the containers' states are kept.
+    #[arg(long, value_name = "DIR", help_heading = "Global options")]
+    root: Option<PathBuf>,
+    /// Write warnings and errors to this file, too.
+    #[arg(long, value_name = "FILE", help_heading = "Global options")]
+    log: Option<PathBuf>,
+    /// How they are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Global options")]
+    log_format: log::Format,
+    /// Tell more.
+    #[arg(long, help_heading = "Global options")]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What `--version` prints; engines read the second line.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Create(create::Create),
+    Delete(delete::Delete),
+    Exec(exec::Exec),
+    Kill(kill::Kill),
+    List(list::List),
+    Pause(pause::Pause),
+    Plan(plan::Plan),
+    Ps(ps::Ps),
+    Resume(pause::Resume),
+    Run(run::Run),
+    Spec(spec::Spec),
+    Start(start::Start),
+    State(state::State),
+}
+
+/// Parses, runs, and turns the result into an exit status.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
+    let result = log::set_up(cli.log.as_deref(), cli.log_format, cli.debug).and_then(|()| cli.run());
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            log::error(error);
+            ExitCode::from(failure)
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<u8> {
+        let runtime = Runtime::new(self.root.unwrap_or_else(Store::default_root));
+        let done = |result: Result<()>| result.map(|()| 0);
+        match self.command {
+            Command::Create(create) => done(create.run(&runtime)),
+            Command::Delete(delete) => done(delete.run(&runtime)),
+            Command::Exec(exec) => exec.run(&runtime),
+            Command::Kill(kill) => done(kill.run(&runtime)),
+            Command::List(list) => done(list.run(&runtime)),
+            Command::Pause(pause) => done(pause.run(&runtime)),
+            Command::Plan(plan) => plan.run(&runtime),
+            Command::Ps(ps) => done(ps.run(&runtime)),
+            Command::Resume(resume) => done(resume.run(&runtime)),
+            Command::Run(run) => run.run(&runtime),
+            Command::Spec(spec) => done(spec.run()),
+            Command::Start(start) => done(start.run(&runtime)),
+            Command::State(state) => done(state.run(&runtime)),
+        }
+    }
+}
+
+/// Writes to standard output; a reader that has gone away is no error worth a word.
+fn print(text: &str) {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// An exit status as a process can have it.
+fn exit_status(status: i32) -> u8 {
+    u8::try_from(status & 0xff).unwrap_or(u8::MAX)
+}

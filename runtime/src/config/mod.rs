@@ -1,0 +1,130 @@
+//! Reads a bundle's config.json (OCI runtime spec, config.md) into the types of `oci-spec`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use oci_spec::runtime::{Capability, Process, Spec};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Context, Error, Kind, Result};
+
+/// No honest configuration is larger; the largest seen in the field is below 1 MiB.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// What [`load`] found: the configuration, and what a person should hear about it.
+pub struct Config {
+    /// The configuration as written.
+    pub spec: Spec,
+    /// Things that were left out as the spec asks, such as capabilities nobody knows.
+    pub warnings: Vec<String>,
+}
+
+/// Reads `config.json` of the bundle.
+pub fn load(bundle: &Path) -> Result<Config> {
+    let path = bundle.join("config.json");
+    let text = read_bounded(&path).map_err(|error| match error.errno() {
+        Some(libc::ENOENT) => error.remedy("a bundle is a directory with config.json in it; name it with --bundle"),
+        _ => error,
+    })?;
+    let (spec, warnings) = parse(&path, &text)?;
+    Ok(Config { spec, warnings })
+}
+
+/// Reads a process document, as `exec --process` takes it (the spec's `process` object).
+pub fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
+    parse(path, &read_bounded(path)?)
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).on("open", path)?;
+    let length = file.metadata().on("stat", path)?.len();
+    let mut text = Vec::with_capacity(length.min(LARGEST) as usize + 1);
+    file.take(LARGEST + 1).read_to_end(&mut text).on("read", path)?;
+    if text.len() as u64 > LARGEST {
+        return Err(Error::new(Kind::Invalid, format!("{}: larger than {LARGEST} bytes", path.display())));
+    }
+    Ok(text)
+}
+
+/// Parses strictly; only when that fails, capabilities that nobody knows are left out (config.md: they MUST be
+/// warned about) and it is tried again.
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String>)> {
+    if let Ok(document) = serde_json::from_slice(text) {
+        return Ok((document, Vec::new()));
+    }
+    let broken = |field: &str, cause: &serde_json::Error| {
+        let field = if field.is_empty() || field == "." { String::new() } else { format!("{field}: ") };
+        Error::new(Kind::Invalid, format!("{}: {field}{cause}", path.display()))
+    };
+    let mut value: Value = serde_json::from_slice(text).map_err(|cause| broken("", &cause))?;
+    let warnings = drop_unknown_capabilities(&mut value);
+    if !warnings.is_empty()
+        && let Ok(document) = serde_json::from_value(value)
+    {
+        return Ok((document, warnings));
+    }
+    // Once more, only to learn which field it is.
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    match serde_path_to_error::deserialize(&mut reader) {
+        Ok(document) => Ok((document, warnings)),
+        Err(error) => Err(broken(&error.path().to_string(), error.inner())),
+    }
+}
+
+fn drop_unknown_capabilities(document: &mut Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let process = if document.get("process").is_some() { &mut document["process"] } else { document };
+    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else {
+        return warnings;
+    };
+    for (set, names) in sets {
+        let Some(names) = names.as_array_mut() else { continue };
+        names.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if !known && name.is_string() {
+                warnings.push(format!("process.capabilities.{set}: unknown capability {name} is left out"));
+            }
+            known || !name.is_string()
+        });
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_spec(text: &str) -> Result<(Spec, Vec<String>)> {
+        parse(Path::new("config.json"), text.as_bytes())
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        let error = parse_spec(r#"{"ociVersion":"1.0.0","process":{"cwd":"/","user":{"uid":4294967296,"gid":0}}}"#);
+        let text = error.map(drop).unwrap_err().to_string();
+        assert!(text.contains("process.user.uid"), "{text}");
+        assert!(text.contains("4294967296"), "{text}");
+    }
+
+    #[test]
+    fn unknown_capabilities_are_left_out_with_a_warning() {
+        let (spec, warnings) = parse_spec(
+            r#"{"ociVersion":"1.0.0","process":{"cwd":"/","user":{"uid":0,"gid":0},
+                "capabilities":{"bounding":["CAP_KILL","CAP_FUTURE"]}}}"#,
+        )
+        .unwrap();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("CAP_FUTURE"));
+        let process = spec.process().as_ref().unwrap();
+        let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
+        assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn not_json_at_all() {
+        let text = parse_spec("{").map(drop).unwrap_err().to_string();
+        assert!(text.contains("EOF while parsing"), "{text}");
+    }
+}

@@ -1,0 +1,216 @@
+//! `create`, `start` and `run`.
+
+use std::path::{Path, PathBuf};
+
+use super::{Runtime, delete};
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::{Boot, Booted, Foreground, Outcome, boot, hooks};
+use crate::plan::{self, Host, Plan, Request, Start};
+use crate::state::{Directory, Record, Status};
+use crate::{config, log};
+
+/// What `create` and `run` take beside the container's name.
+#[derive(Clone, Debug, Default)]
+pub struct CreateOptions {
+    /// The directory with config.json.
+    pub bundle: PathBuf,
+    /// A Unix socket that gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Where the process's number is written.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+}
+
+impl Runtime {
+    /// Makes a container that waits to be started.
+    pub fn create(&self, id: &str, options: &CreateOptions) -> Result<()> {
+        let prepared = self.prepare(id, options, Start::OnRequest)?;
+        check_terminal(&prepared.plan, options, true)?;
+        prepared.boot(self, options).map(drop)
+    }
+
+    /// Starts a created container.
+    pub fn start(&self, id: &str) -> Result<()> {
+        let (directory, record, status) = self.lock(id)?;
+        match status {
+            Status::Created => {}
+            Status::Stopped => {
+                return Err(Error::new(Kind::State, format!("cannot start a container that has stopped: {id}")));
+            }
+            Status::Creating => {
+                return Err(Error::new(Kind::State, format!("cannot start container {id}: it is still being created")));
+            }
+            _ => return Err(Error::new(Kind::State, format!("cannot start an already running container: {id}"))),
+        }
+        let connection = directory.connect_to_start()?;
+        directory.remove_start()?;
+        // Silence until the end of the connection means that the program runs.
+        let mut report = vec![0; 16 * 1024];
+        let length = loop {
+            match rustix::io::read(&connection, &mut report) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET) => break 0,
+                other => break other.step(|| "wait for the container's program")?,
+            }
+        };
+        if length > 0 {
+            return Err(postcard::from_bytes::<Error>(&report[..length])
+                .unwrap_or_else(|_| Error::new(Kind::System, "the container's program could not be started")));
+        }
+        run_poststart(&directory, &record)
+    }
+
+    /// Creates, starts, waits for the end and deletes: the program's exit status. Detached it does not wait.
+    pub fn run(&self, id: &str, options: &CreateOptions, detach: bool) -> Result<i32> {
+        let prepared = self.prepare(id, options, Start::AtOnce)?;
+        check_terminal(&prepared.plan, options, detach)?;
+        if detach {
+            return prepared.run_detached(self, options).map(|()| 0);
+        }
+        let foreground = Foreground::enter()?;
+        prepared.run_to_the_end(self, options, &foreground)
+    }
+
+    /// What would be done, without doing any of it.
+    pub fn plan(&self, id: &str, bundle: &Path) -> Result<(Option<Plan>, crate::error::Problems)> {
+        crate::state::check_id(id)?;
+        let bundle = absolute(bundle)?;
+        let spec = config::load(&bundle)?.spec;
+        let request = Request {
+            id,
+            bundle: &bundle,
+            systemd_cgroup: self.systemd_cgroup,
+            preserve_fds: 0,
+            start: Start::OnRequest,
+        };
+        let mut problems = crate::error::Problems::default();
+        let plan = plan::compile_noting(&request, &spec, &Host::detect()?, &mut problems);
+        Ok((plan, problems))
+    }
+
+    fn prepare(&self, id: &str, options: &CreateOptions, start: Start) -> Result<Prepared> {
+        crate::state::check_id(id)?;
+        let bundle = absolute(&options.bundle)?;
+        let config = config::load(&bundle)?;
+        let host = Host::detect()?;
+        let request = Request {
+            id,
+            bundle: &bundle,
+            systemd_cgroup: self.systemd_cgroup,
+            preserve_fds: options.preserve_fds,
+            start,
+        };
+        let plan = plan::compile(&request, &config.spec, &host)?;
+        for warning in config.warnings.iter().chain(&plan.warnings) {
+            log::warn(warning);
+        }
+        let record = Record::of(&plan, &config.spec);
+        Ok(Prepared { plan, record, host })
+    }
+}
+
+/// All decided, nothing done.
+struct Prepared {
+    plan: Plan,
+    record: Record,
+    host: Host,
+}
+
+impl Prepared {
+    fn boot(self, runtime: &Runtime, options: &CreateOptions) -> Result<Booted> {
+        let directory = runtime.store.create(&self.plan.id)?;
+        self.boot_in(&directory, options)
+    }
+
+    fn boot_in(self, directory: &Directory, options: &CreateOptions) -> Result<Booted> {
+        boot(Boot {
+            plan: self.plan,
+            record: self.record,
+            host: &self.host,
+            directory,
+            console_socket: options.console_socket.as_deref(),
+            pid_file: options.pid_file.as_deref(),
+        })
+    }
+
+    fn run_detached(self, runtime: &Runtime, options: &CreateOptions) -> Result<()> {
+        let directory = runtime.store.create(&self.plan.id)?;
+        let record = self.record.clone();
+        let booted = self.boot_in(&directory, options)?;
+        if let Err(error) = booted.wait_for_program() {
+            booted.child.wait()?;
+            delete::remove(&directory, &record)?;
+            return Err(error);
+        }
+        run_poststart(&directory, &record)
+    }
+
+    fn run_to_the_end(self, runtime: &Runtime, options: &CreateOptions, foreground: &Foreground) -> Result<i32> {
+        let directory = runtime.store.create(&self.plan.id)?;
+        let record = self.record.clone();
+        let booted = self.boot_in(&directory, options)?;
+        if !record.hooks.poststart.is_empty() && booted.wait_for_program().is_ok() {
+            run_poststart(&directory, &record)?;
+        }
+        // Others may look at the container, pause or kill it while it runs.
+        drop(directory);
+        let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal);
+        let directory = runtime.store.open(&record.document.id);
+        if let Ok(directory) = directory
+            && directory.lock()?
+        {
+            delete::remove(&directory, &record)?;
+        }
+        match outcome? {
+            Outcome::Exited(status) => Ok(status),
+            Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl Booted {
+    /// Until the program runs, or its error.
+    fn wait_for_program(&self) -> Result<()> {
+        match self.channel.receive()? {
+            Some((crate::channel::Report::Failed(error), _)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A failing poststart hook is logged, the container goes on (config.md, "Poststart").
+fn run_poststart(directory: &Directory, record: &Record) -> Result<()> {
+    if record.hooks.poststart.is_empty() {
+        return Ok(());
+    }
+    let pid = directory.init()?.map(|init| init.pid);
+    let state = record.document.at(Status::Running, pid);
+    for error in hooks::run_all("poststart", &record.hooks.poststart, &state) {
+        log::warn(error);
+    }
+    Ok(())
+}
+
+/// A terminal needs somebody at its other end.
+fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Result<()> {
+    match (plan.inside.process.terminal.is_some(), &options.console_socket) {
+        (true, None) if detached => Err(Error::invalid(
+            "process.terminal",
+            "cannot allocate tty if runc will detach without setting console socket".replace("runc", "pipkin-runtime"),
+        )),
+        (false, Some(_)) if detached => Err(Error::invalid(
+            "--console-socket",
+            "cannot use console socket if pipkin-runtime will not detach or allocate tty",
+        )),
+        (_, Some(_)) if !detached => Err(Error::invalid(
+            "--console-socket",
+            "cannot use console socket if pipkin-runtime will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn absolute(bundle: &Path) -> Result<PathBuf> {
+    std::path::absolute(bundle).on("look up the bundle", bundle)
+}

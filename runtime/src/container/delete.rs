@@ -1,0 +1,88 @@
+//! `delete`: also of what a killed launcher left half made.
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use super::Runtime;
+use crate::error::{Error, Kind, Result};
+use crate::launch::hooks;
+use crate::log;
+use crate::state::{Directory, Identity, Record, Status};
+
+/// How long a killed process may take to end: generous, because it may be in the middle of a large core or a slow disk.
+const END: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+impl Runtime {
+    /// Deletes a container that has stopped or was never started; with `force` any, and whatever there is of it.
+    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+        let directory = match self.store.open(id) {
+            Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
+            other => other?,
+        };
+        if !directory.lock()? {
+            // Another command was faster.
+            return if force { Ok(()) } else { directory.lock_existing() };
+        }
+        let Some(record) = directory.record()? else {
+            if force {
+                return directory.remove();
+            }
+            return directory.existing_record().map(drop);
+        };
+        let status = directory.status(&record)?;
+        if !force && !matches!(status, Status::Stopped | Status::Created) {
+            return Err(Error::new(Kind::State, format!("cannot delete container {id} that is not stopped: {status}"))
+                .remedy("stop it first, or use --force"));
+        }
+        remove(&directory, &record)
+    }
+}
+
+/// Ends what runs, and removes everything; safe to repeat.
+pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
+    end_init(directory)?;
+    if let Some(cgroup) = &record.cgroup {
+        let cgroup = cgroup.open();
+        cgroup.kill()?;
+        cgroup.remove()?;
+    }
+    directory.remove()?;
+    let state = record.document.at(Status::Stopped, None);
+    for error in hooks::run_all("poststop", &record.hooks.poststop, &state) {
+        log::warn(error);
+    }
+    Ok(())
+}
+
+fn end_init(directory: &Directory) -> Result<()> {
+    let Some(init) = directory.init()? else { return Ok(()) };
+    let Some(process) = Identity::open(init)? else { return Ok(()) };
+    match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
+        Ok(()) => {}
+        Err(Errno::SRCH) => return Ok(()),
+        Err(errno) => {
+            return Err(Error::system(format!("kill process {} of container {}", init.pid, directory.id()), errno));
+        }
+    }
+    if let Some(record) = directory.record()?
+        && directory.status(&record)? == Status::Paused
+        && let Some(cgroup) = &record.cgroup
+    {
+        cgroup.open().thaw()?;
+    }
+    loop {
+        let mut waiting = [PollFd::new(&process, PollFlags::IN)];
+        match rustix::event::poll(&mut waiting, Some(&END)) {
+            Ok(0) => {
+                return Err(Error::new(
+                    Kind::System,
+                    format!("process {} of container {} does not end", init.pid, directory.id()),
+                ));
+            }
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::system("wait for the end of the container's process", errno)),
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! `exec`.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::{LinuxCapabilities, Process, User};
+
+use super::Runtime;
+use crate::error::{Error, Kind, Problems, Result};
+use crate::launch::{Foreground, Join, Joined, Outcome, join};
+use crate::plan::{self, capability_bit};
+use crate::state::{Record, Status};
+use crate::{config, log, seccomp};
+
+/// What `exec` takes beside the container's name.
+#[derive(Clone, Debug, Default)]
+pub struct ExecOptions {
+    /// What is to run.
+    pub process: ExecProcess,
+    /// Do not wait for its end.
+    pub detach: bool,
+    /// A Unix socket that gets the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Where the process's number is written.
+    pub pid_file: Option<PathBuf>,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// Also into a paused container: the program begins when it is resumed.
+    pub ignore_paused: bool,
+}
+
+/// The program of an `exec`.
+#[derive(Clone, Debug)]
+pub enum ExecProcess {
+    /// A file with the spec's `process` object.
+    File(PathBuf),
+    /// The container's own process with these changes.
+    Changed(Box<ProcessChanges>),
+}
+
+impl Default for ExecProcess {
+    fn default() -> Self {
+        Self::Changed(Box::default())
+    }
+}
+
+/// Differences from the `process` of the container's configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessChanges {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// Added to the environment.
+    pub env: Vec<String>,
+    /// Another working directory.
+    pub cwd: Option<String>,
+    /// `uid[:gid]`
+    pub user: Option<String>,
+    /// More supplementary groups.
+    pub additional_gids: Vec<u32>,
+    /// With a terminal of its own.
+    pub tty: bool,
+    /// More capabilities, by name.
+    pub capabilities: Vec<String>,
+    /// Sets no_new_privs.
+    pub no_new_privileges: bool,
+}
+
+impl Runtime {
+    /// Runs one more program in a running container: its exit status; 0 at once when detached.
+    pub fn exec(&self, id: &str, options: &ExecOptions) -> Result<i32> {
+        let (directory, record, status) = self.look_up(id)?;
+        match status {
+            Status::Running | Status::Created => {}
+            Status::Paused if options.ignore_paused => {}
+            Status::Paused => {
+                return Err(Error::new(Kind::State, format!("cannot exec in a paused container: {id}"))
+                    .remedy("resume it, or use --ignore-paused"));
+            }
+            other => {
+                return Err(Error::new(
+                    Kind::State,
+                    format!("cannot exec in a container that is not running: {id} is {other}"),
+                ));
+            }
+        }
+        let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
+        let process = compile(&record, options)?;
+        let terminal = process.process.terminal.is_some();
+        if options.detach && terminal && options.console_socket.is_none() {
+            return Err(Error::invalid(
+                "--tty",
+                "cannot allocate tty if pipkin-runtime will detach without setting console socket",
+            ));
+        }
+        if options.console_socket.is_some() && !(options.detach && terminal) {
+            return Err(Error::invalid(
+                "--console-socket",
+                "cannot use console socket if pipkin-runtime will not detach or allocate tty",
+            ));
+        }
+        let wanted = Join {
+            record: &record,
+            init,
+            process: process.process,
+            rlimits: process.rlimits,
+            oom_score_adj: process.oom_score_adj,
+            console_socket: options.console_socket.as_deref(),
+            pid_file: options.pid_file.as_deref(),
+        };
+        drop(directory);
+        if options.detach {
+            return detached(join(&wanted)?);
+        }
+        let foreground = Foreground::enter()?;
+        let joined = join(&wanted)?;
+        match foreground.attend(&joined.child, joined.channel, joined.terminal)? {
+            Outcome::Exited(status) => Ok(status),
+            Outcome::Failed(error) => Err(error),
+        }
+    }
+}
+
+fn detached(joined: Joined) -> Result<i32> {
+    match joined.channel.receive()? {
+        Some((crate::channel::Report::Failed(error), _)) => {
+            joined.child.wait()?;
+            Err(error)
+        }
+        _ => Ok(0),
+    }
+}
+
+struct Compiled {
+    process: plan::Process,
+    rlimits: Vec<plan::Rlimit>,
+    oom_score_adj: Option<i32>,
+}
+
+fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
+    let mut problems = Problems::default();
+    let config = config::load(&record.document.bundle)?;
+    let process = match &options.process {
+        ExecProcess::File(path) => {
+            let (process, warnings) = config::load_process(path)?;
+            warnings.iter().for_each(log::warn);
+            process
+        }
+        ExecProcess::Changed(changes) => {
+            let own = config.spec.process().clone().unwrap_or_default();
+            change(own, changes)?
+        }
+    };
+    let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
+    let maps = record.id_maps.as_ref();
+    let (process, rlimits, oom_score_adj) =
+        plan::compile_process(options.preserve_fds, &process, filter, maps, &mut problems);
+    problems.into_result()?;
+    Ok(Compiled { process, rlimits, oom_score_adj })
+}
+
+fn change(mut process: Process, changes: &ProcessChanges) -> Result<Process> {
+    process.set_args(Some(changes.args.clone()));
+    process.set_terminal(Some(changes.tty));
+    let mut env = process.env().clone().unwrap_or_default();
+    env.extend(changes.env.iter().cloned());
+    process.set_env(Some(env));
+    if let Some(cwd) = &changes.cwd {
+        process.set_cwd(cwd.into());
+    }
+    let mut user = process.user().clone();
+    if let Some(text) = &changes.user {
+        let (uid, gid) = parse_user(text)?;
+        let mut other = User::default();
+        other.set_uid(uid).set_gid(gid.unwrap_or(user.gid())).set_umask(user.umask());
+        other.set_additional_gids(user.additional_gids().clone());
+        user = other;
+    }
+    let mut gids = user.additional_gids().clone().unwrap_or_default();
+    gids.extend(&changes.additional_gids);
+    user.set_additional_gids(Some(gids));
+    process.set_user(user);
+    if changes.no_new_privileges {
+        process.set_no_new_privileges(Some(true));
+    }
+    if !changes.capabilities.is_empty() {
+        let sets = process.capabilities().clone();
+        process.set_capabilities(Some(add_capabilities(sets, &changes.capabilities)?));
+    }
+    Ok(process)
+}
+
+/// `uid[:gid]`, numbers only, each within 32 bits and not -1 (CVE-2026-30892: one strict reading).
+fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
+    let number = |part: &str| -> Result<u32> {
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let number = part.parse::<u32>().ok().filter(|number| digits && *number != u32::MAX);
+        number.ok_or_else(|| {
+            Error::invalid("--user", format!("{text:?} is not uid or uid:gid with numbers below 4294967295"))
+        })
+    };
+    match text.split_once(':') {
+        Some((uid, gid)) => Ok((number(uid)?, Some(number(gid)?))),
+        None => Ok((number(text)?, None)),
+    }
+}
+
+/// Never to the inheritable and ambient sets (CVE-2022-29162).
+fn add_capabilities(sets: Option<LinuxCapabilities>, names: &[String]) -> Result<LinuxCapabilities> {
+    let mut added = std::collections::HashSet::new();
+    for name in names {
+        let upper = name.to_ascii_uppercase();
+        let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        let unknown = || Error::invalid("--cap", format!("unknown capability {name:?}"));
+        capability_bit(&full).ok_or_else(unknown)?;
+        let capability = serde_json::from_value(serde_json::Value::String(full)).map_err(|_| unknown())?;
+        added.insert(capability);
+    }
+    let mut sets = sets.unwrap_or_else(|| {
+        let none = || Some(std::collections::HashSet::new());
+        let mut empty = LinuxCapabilities::default();
+        empty
+            .set_bounding(none())
+            .set_effective(none())
+            .set_inheritable(none())
+            .set_permitted(none())
+            .set_ambient(none());
+        empty
+    });
+    let extend = |set: &Option<oci_spec::runtime::Capabilities>| {
+        Some(set.iter().flatten().copied().chain(added.iter().copied()).collect())
+    };
+    let (bounding, effective, permitted) =
+        (extend(sets.bounding()), extend(sets.effective()), extend(sets.permitted()));
+    sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_numbers() {
+        assert_eq!(parse_user("1").unwrap(), (1, None));
+        assert_eq!(parse_user("1000:5").unwrap(), (1000, Some(5)));
+        for bad in ["", ":", ":1", "1:", "-1", "+1", "4294967295", "4294967296", "root", "1:2:3", " 1"] {
+            assert!(parse_user(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn added_capabilities_are_not_inheritable() {
+        let sets = add_capabilities(None, &["net_admin".to_owned()]).unwrap();
+        assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
+        assert_eq!(sets.inheritable().as_ref().unwrap().len(), 0);
+        assert_eq!(sets.ambient().as_ref().unwrap().len(), 0);
+        assert!(add_capabilities(None, &["CAP_NOPE".to_owned()]).is_err());
+    }
+}

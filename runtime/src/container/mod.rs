@@ -1,0 +1,110 @@
+//! Containers as callers see them: each operation takes the container's lock, looks at what the kernel says, and is safe
+//! to repeat.
+
+mod create;
+mod delete;
+mod exec;
+mod signals;
+mod view;
+
+pub use create::CreateOptions;
+pub use exec::{ExecOptions, ExecProcess, ProcessChanges};
+pub use signals::parse_signal;
+pub use view::View;
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Kind, Result};
+use crate::state::{Directory, Record, Status, Store};
+
+/// All operations on the containers below one root.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    store: Store,
+    systemd_cgroup: bool,
+}
+
+impl Runtime {
+    /// Nothing is touched until an operation is called.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { store: Store::new(root), systemd_cgroup: false }
+    }
+
+    /// Lets systemd make the cgroups.
+    #[must_use]
+    pub fn with_systemd_cgroup(mut self, systemd_cgroup: bool) -> Self {
+        self.systemd_cgroup = systemd_cgroup;
+        self
+    }
+
+    /// The container as `state` prints it.
+    pub fn state(&self, id: &str) -> Result<View> {
+        let directory = self.store.open(id)?;
+        View::of(&directory, directory.existing_record()?)
+    }
+
+    /// All containers that are completely there, by name.
+    pub fn list(&self) -> Result<Vec<View>> {
+        let mut views = Vec::new();
+        for id in self.store.list()? {
+            // Deleted, or not yet made, while the list was read: no error.
+            let Ok(directory) = self.store.open(&id) else { continue };
+            if let Ok(Some(record)) = directory.record() {
+                views.push(View::of(&directory, record)?);
+            }
+        }
+        Ok(views)
+    }
+
+    /// The processes of the container, by number in this process's pid namespace, sorted.
+    pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
+        let (directory, record, status) = self.look_up(id)?;
+        if status == Status::Stopped {
+            return Err(Error::new(Kind::State, format!("container {id} is not running: it has stopped")));
+        }
+        let mut pids: Vec<i32> = match &record.cgroup {
+            Some(cgroup) => cgroup.open().processes()?.into_iter().map(|pid| pid.as_raw_nonzero().get()).collect(),
+            None => directory.init()?.map(|init| init.pid).into_iter().collect(),
+        };
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// Freezes the container.
+    pub fn pause(&self, id: &str) -> Result<()> {
+        let (record, status) = self.lock(id).map(|(_directory, record, status)| (record, status))?;
+        match (status, &record.cgroup) {
+            (Status::Running | Status::Created, Some(cgroup)) => cgroup.open().freeze(),
+            (Status::Running | Status::Created, None) => Err(Error::new(
+                Kind::State,
+                format!("container {id} has no cgroup of its own, so it can not be paused"),
+            )),
+            (other, _) => Err(Error::new(Kind::State, format!("container not running: {id} is {other}"))),
+        }
+    }
+
+    /// Thaws the container.
+    pub fn resume(&self, id: &str) -> Result<()> {
+        let (_directory, record, status) = self.lock(id)?;
+        match (status, &record.cgroup) {
+            (Status::Paused, Some(cgroup)) => cgroup.open().thaw(),
+            (other, _) => Err(Error::new(Kind::State, format!("container not paused: {id} is {other}"))),
+        }
+    }
+
+    fn look_up(&self, id: &str) -> Result<(Directory, Record, Status)> {
+        let directory = self.store.open(id)?;
+        let record = directory.existing_record()?;
+        let status = directory.status(&record)?;
+        Ok((directory, record, status))
+    }
+
+    /// As [`Runtime::look_up`], with the lock held as long as the directory is.
+    fn lock(&self, id: &str) -> Result<(Directory, Record, Status)> {
+        let directory = self.store.open(id)?;
+        directory.lock_existing()?;
+        let record = directory.existing_record()?;
+        let status = directory.status(&record)?;
+        Ok((directory, record, status))
+    }
+}

@@ -1,0 +1,277 @@
+//! Makes a container: everything up to the start of its program.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::process::{Pid, Resource, Signal};
+
+use super::process::Child;
+use super::task::{Setting, start_stage};
+use super::{console, hooks, id_maps};
+use crate::cgroup::Cgroup;
+use crate::channel::{Channel, Go, Report};
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::{Host, Plan, Rlimit, Start};
+use crate::stage::Task;
+use crate::state::{Directory, Identity, Record, Status};
+
+/// What is to be booted, and what its caller wants of it.
+pub struct Boot<'a> {
+    /// Everything decided.
+    pub plan: Plan,
+    /// What is kept.
+    pub record: Record,
+    /// What it was decided with.
+    pub host: &'a Host,
+    /// The container's directory, locked.
+    pub directory: &'a Directory,
+    /// Where the terminal's master goes; without it the caller gets it.
+    pub console_socket: Option<&'a Path>,
+    /// Where the process's number is written.
+    pub pid_file: Option<&'a Path>,
+}
+
+/// A container whose stage is told to go on: at once or when started.
+pub struct Booted {
+    /// Its first process.
+    pub child: Child,
+    /// Its channel: ends without a message when the program runs.
+    pub channel: Channel,
+    /// Its terminal, unless that went to the console socket.
+    pub terminal: Option<OwnedFd>,
+    /// Its cgroup.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// Makes the container. On failure nothing is left of it.
+pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
+    check_rootfs(&boot.plan.inside.rootfs.path)?;
+    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None };
+    boot.directory.write_record(&boot.record)?;
+    let start_socket = match boot.plan.inside.start {
+        Start::OnRequest => Some(boot.directory.listen_for_start()?),
+        Start::AtOnce => None,
+    };
+    let mut doors = Vec::new();
+    if let Some(plan) = &boot.plan.cgroup {
+        // Written before it is made: whoever deletes the container then finds it.
+        let cgroup = Cgroup::create(plan)?;
+        doors = cgroup.doors()?;
+        undo.cgroup = Some(cgroup);
+    }
+    if let Some(cgroup) = &undo.cgroup {
+        boot.plan.inside.show_cgroup(&cgroup.record(), &boot.host.cgroups);
+    }
+    let task = Task::Boot(boot.plan.inside.clone());
+    let joins_first = boot.plan.namespaces.join_before_clone();
+    let setting = Setting {
+        clone_flags: if joins_first { 0 } else { boot.plan.namespaces.clone_flags() },
+        cgroup: undo.cgroup.as_ref().and_then(Cgroup::clone_into),
+        doors: &doors,
+        extra: start_socket.as_ref().map(AsFd::as_fd),
+        preserve_fds: boot.plan.inside.process.preserve_fds,
+        user_namespace: boot.plan.namespaces.has_own(crate::plan::NamespaceKind::User),
+    };
+    let (child, channel) = start_stage(&task, &setting)?;
+    drop((doors, start_socket));
+    undo.child = Some(child);
+    if joins_first {
+        undo.child = Some(wait_for_clone(undo.child.take(), &channel)?);
+    }
+    let Some(child) = &undo.child else { return Err(gone(None)) };
+    let terminal = attend(&boot, child, undo.cgroup.as_ref(), &channel)?;
+    channel.send(&Go::Proceed, None)?;
+    let (child, cgroup) = undo.keep();
+    let child = child.ok_or_else(|| gone(None))?;
+    Ok(Booted { child, channel, terminal, cgroup })
+}
+
+/// Everything that the launcher does while the stage works.
+fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Channel) -> Result<Option<OwnedFd>> {
+    if let Some(maps) = &boot.plan.id_maps {
+        id_maps::write(child.pid(), maps)?;
+        channel.send(&Go::Mapped, None)?;
+    }
+    boot.directory.write_init(&Identity::of(child.pid())?)?;
+    if let Some(cgroup) = cgroup {
+        cgroup.restrict()?;
+    }
+    let mut terminal = None;
+    loop {
+        match channel.receive::<Report>()? {
+            Some((Report::Ready, _)) => break,
+            Some((Report::Failed(error), _)) => return Err(error),
+            Some((Report::Console, Some(master))) => terminal = Some(master),
+            Some((Report::ReadyForHooks, _)) => {
+                run_hooks(boot, child)?;
+                channel.send(&Go::HooksDone, None)?;
+            }
+            Some((other, _)) => {
+                return Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn")));
+            }
+            None => return Err(gone(Some(child))),
+        }
+    }
+    if let (Some(socket), Some(master)) = (boot.console_socket, &terminal) {
+        console::send_master(socket, master.as_fd())?;
+        terminal = None;
+    }
+    set_limits(child.pid(), &boot.plan.rlimits)?;
+    if let Some(score) = boot.plan.oom_score_adj {
+        set_oom_score(child.pid(), score)?;
+    }
+    if let Some(path) = boot.pid_file {
+        write_pid_file(path, child.pid())?;
+    }
+    Ok(terminal)
+}
+
+fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
+    let pid = Some(child.pid().as_raw_nonzero().get());
+    let state = boot.record.document.at(Status::Creating, pid);
+    hooks::run("prestart", &boot.plan.hooks.prestart, &state)?;
+    hooks::run("createRuntime", &boot.plan.hooks.create_runtime, &state)
+}
+
+/// The stage joined its namespaces and goes on as another process; the first one is waited for.
+pub(super) fn wait_for_clone(first: Option<Child>, channel: &Channel) -> Result<Child> {
+    let report = channel.receive::<Report>()?;
+    let result = match report {
+        Some((Report::Cloned(pid), _)) => match Pid::from_raw(pid) {
+            Some(pid) => Child::adopted(pid),
+            None => Err(Error::new(Kind::System, "the stage reports a process 0")),
+        },
+        Some((Report::Failed(error), _)) => Err(error),
+        Some((other, _)) => Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn"))),
+        None => Err(gone(first.as_ref())),
+    };
+    if let Some(first) = first {
+        first.wait()?;
+    }
+    result
+}
+
+/// The stage ended without a word.
+pub(super) fn gone(child: Option<&Child>) -> Error {
+    let status = child.and_then(|child| child.wait().ok());
+    let text = match status {
+        Some(137) => "was killed: is the memory limit (linux.resources.memory.limit) too small?".to_owned(),
+        Some(status) => format!("ended with status {status}"),
+        None => "ended".to_owned(),
+    };
+    Error::new(
+        Kind::System,
+        format!("unable to start container process: the process that sets the container up {text}"),
+    )
+}
+
+/// A directory itself: a symbolic link could lead elsewhere by the time it is mounted.
+fn check_rootfs(path: &Path) -> Result<()> {
+    let invalid = |what: &str| Err(Error::invalid("root.path", format!("{} {what}", path.display())));
+    match rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(()),
+            FileType::Symlink => invalid("is a symbolic link; name the directory it leads to"),
+            _ => invalid("is not a directory"),
+        },
+        Err(rustix::io::Errno::NOENT) => invalid("does not exist"),
+        Err(errno) => Err(Error::system(format!("root.path: stat {}", path.display()), errno)),
+    }
+}
+
+/// setrlimit(2) on the container's process, from outside: only here are the rights to raise a limit.
+pub(super) fn set_limits(pid: Pid, rlimits: &[Rlimit]) -> Result<()> {
+    for limit in rlimits {
+        let Some(resource) = RESOURCES.iter().find(|resource| **resource as u32 == limit.resource) else { continue };
+        let value = |value: u64| (value != u64::MAX).then_some(value);
+        let wanted = rustix::process::Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
+        rustix::process::prlimit(Some(pid), *resource, wanted).map_err(|errno| {
+            let name = format!("{resource:?}").to_uppercase();
+            let error = Error::system(format!("process.rlimits: set RLIMIT_{name} to soft {}, hard {}", limit.soft, limit.hard), errno);
+            match errno {
+                rustix::io::Errno::PERM => {
+                    let now = rustix::process::getrlimit(*resource).maximum;
+                    let now = now.map_or("unlimited".to_owned(), |hard| hard.to_string());
+                    error.remedy(format!("raising a hard limit (here {now}) needs CAP_SYS_RESOURCE; ask for less, or raise the limit of the engine's service"))
+                }
+                _ => error,
+            }
+        })?;
+    }
+    Ok(())
+}
+
+const RESOURCES: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
+
+/// proc_pid_oom_score_adj(5)
+pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
+    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    let step = || format!("process.oomScoreAdj: write {score} to {path}");
+    let file = rustix::fs::openat(CWD, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+    rustix::io::write(&file, score.to_string().as_bytes()).map(drop).map_err(|errno| {
+        let error = Error::system(step(), errno);
+        match errno {
+            rustix::io::Errno::ACCESS => error.remedy("lowering it needs CAP_SYS_RESOURCE"),
+            _ => error,
+        }
+    })
+}
+
+/// Complete or not at all: engines poll for it.
+pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+    let temporary = path.with_file_name(format!(".{}", path.file_name().unwrap_or_default().to_string_lossy()));
+    std::fs::write(&temporary, pid.as_raw_nonzero().to_string()).on("write", &temporary)?;
+    std::fs::rename(&temporary, path).on("rename to", path)
+}
+
+/// What has been made so far; dropped without [`Undo::keep`] it is unmade.
+struct Undo<'a> {
+    directory: Option<&'a Directory>,
+    cgroup: Option<Cgroup>,
+    child: Option<Child>,
+}
+
+impl Undo<'_> {
+    fn keep(mut self) -> (Option<Child>, Option<Cgroup>) {
+        self.directory = None;
+        (self.child.take(), self.cgroup.take())
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.kill();
+        }
+        if let Some(child) = &self.child {
+            child.kill();
+        }
+        if let Some(cgroup) = &self.cgroup {
+            let _ = cgroup.remove();
+        }
+        if let Some(directory) = self.directory {
+            let _ = directory.remove();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! One more program in a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::process::Pid;
+
+use super::boot::{gone, set_limits, set_oom_score, wait_for_clone, write_pid_file};
+use super::console;
+use super::process::Child;
+use super::task::{Setting, start_stage};
+use crate::cgroup::Cgroup;
+use crate::channel::{Channel, Go, Report};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{NamespaceKind, Process, Rlimit};
+use crate::stage::{Exec, Task};
+use crate::state::{Identity, Record};
+
+/// What is to run, and where.
+pub struct Join<'a> {
+    /// The container.
+    pub record: &'a Record,
+    /// Its first process.
+    pub init: Identity,
+    /// The program.
+    pub process: Process,
+    /// Set from outside.
+    pub rlimits: Vec<Rlimit>,
+    /// Written from outside.
+    pub oom_score_adj: Option<i32>,
+    /// Where the terminal's master goes; without it the caller gets it.
+    pub console_socket: Option<&'a Path>,
+    /// Where the process's number is written.
+    pub pid_file: Option<&'a Path>,
+}
+
+/// A program that is told to begin.
+pub struct Joined {
+    /// Its process.
+    pub child: Child,
+    /// Its channel: ends without a message when the program runs.
+    pub channel: Channel,
+    /// Its terminal, unless that went to the console socket.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Starts the program. On failure nothing is left of it.
+pub fn join(join: &Join<'_>) -> Result<Joined> {
+    let not_running = || Error::new(Kind::State, "cannot exec in a container that is not running: its init is gone");
+    let init = join.init.open()?.ok_or_else(not_running)?;
+    let init_pid = Pid::from_raw(join.init.pid).ok_or_else(not_running)?;
+    let cgroup = join.record.cgroup.as_ref().map(crate::cgroup::Record::open);
+    let beside = cgroup.as_ref().map(|cgroup| cgroup.clone_beside(init_pid)).transpose()?.flatten();
+    let doors = cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default();
+    let user_namespace = join.record.namespaces.contains(&NamespaceKind::User);
+    let task =
+        Task::Join(Exec { namespaces: join.record.namespaces.clone(), user_namespace, process: join.process.clone() });
+    let setting = Setting {
+        clone_flags: 0,
+        cgroup: beside.as_ref().map(AsFd::as_fd),
+        doors: &doors,
+        extra: Some(init.as_fd()),
+        preserve_fds: join.process.preserve_fds,
+        user_namespace,
+    };
+    let (first, channel) = start_stage(&task, &setting)?;
+    let child = wait_for_clone(Some(first), &channel)?;
+    match attend(join, &child, &channel) {
+        Ok(terminal) => {
+            channel.send(&Go::Proceed, None)?;
+            Ok(Joined { child, channel, terminal })
+        }
+        Err(error) => {
+            child.kill();
+            Err(error)
+        }
+    }
+}
+
+fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<OwnedFd>> {
+    let mut terminal = None;
+    loop {
+        match channel.receive::<Report>()? {
+            Some((Report::Ready, _)) => break,
+            Some((Report::Failed(error), _)) => return Err(error),
+            Some((Report::Console, Some(master))) => terminal = Some(master),
+            Some((other, _)) => {
+                return Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn")));
+            }
+            None => return Err(gone(Some(child))),
+        }
+    }
+    if let (Some(socket), Some(master)) = (join.console_socket, &terminal) {
+        console::send_master(socket, master.as_fd())?;
+        terminal = None;
+    }
+    set_limits(child.pid(), &join.rlimits)?;
+    if let Some(score) = join.oom_score_adj {
+        set_oom_score(child.pid(), score)?;
+    }
+    if let Some(path) = join.pid_file {
+        write_pid_file(path, child.pid())?;
+    }
+    Ok(terminal)
+}

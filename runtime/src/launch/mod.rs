@@ -1,0 +1,16 @@
+//! Outside the container: makes its processes and everything that the container must not do for itself.
+
+mod boot;
+mod console;
+mod exec;
+mod executable;
+mod foreground;
+pub(crate) mod hooks;
+mod id_maps;
+mod process;
+mod task;
+
+pub use boot::{Boot, Booted, boot};
+pub use exec::{Join, Joined, join};
+pub use foreground::{Foreground, Outcome};
+pub use process::Child;

@@ -1,0 +1,121 @@
+//! Starts the stage: clone, cgroup, exec.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::MemfdFlags;
+use rustix::io::FdFlags;
+
+use super::executable;
+use super::process::Child;
+use crate::cgroup;
+use crate::channel::{self, Channel, Report};
+use crate::error::{Context, Error, Kind, Result};
+use crate::stage::{NAME, Task};
+use crate::sys::process::{CloneOptions, Cloned, clone3, close_on_exec_from, execute_handle, exit_now};
+
+/// What the stage gets beside its task.
+pub(super) struct Setting<'a> {
+    /// `CLONE_NEW*` for the clone.
+    pub clone_flags: u64,
+    /// The cgroup v2 directory to be born in.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Through which it enters the other hierarchies.
+    pub doors: &'a [OwnedFd],
+    /// One more descriptor for it: the start socket, or the process to join.
+    pub extra: Option<BorrowedFd<'a>>,
+    /// How many descriptors from 3 on the program keeps.
+    pub preserve_fds: u32,
+    /// Whether the container's root may be root of a user namespace only.
+    pub user_namespace: bool,
+}
+
+/// Clones, and lets the child become the stage; goes on at once.
+pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, Channel)> {
+    check_preserved(setting.preserve_fds)?;
+    let program = executable::open(setting.user_namespace)?;
+    let task = write_task(task)?;
+    let (ours, theirs) = channel::pair()?;
+    let mut arguments = vec![c_string(NAME.to_owned())?];
+    for descriptor in [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten() {
+        arguments.push(c_string(descriptor.as_raw_fd().to_string())?);
+    }
+    let handed_over: Vec<BorrowedFd<'_>> =
+        [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten().collect();
+    let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
+    match clone3(&options).map_err(|errno| explain_clone(errno, setting))? {
+        Cloned::Parent { pid, pidfd } => Ok((Child::new(pid, pidfd), ours)),
+        Cloned::Child => {
+            let error = become_stage(program.as_fd(), &arguments, &handed_over, setting);
+            let _ = theirs.send(&Report::Failed(error), None);
+            exit_now(1)
+        }
+    }
+}
+
+fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
+    let error = Error::system("clone3 into the container's namespaces", errno);
+    let user = setting.clone_flags & libc::CLONE_NEWUSER as u64 != 0;
+    match errno {
+        nix::errno::Errno::EPERM if !user => {
+            error.remedy("an ordinary user needs a user namespace: add {\"type\": \"user\"} to linux.namespaces, or use `spec --rootless`")
+        }
+        nix::errno::Errno::EPERM => error.remedy("user namespaces are not allowed here; see kernel.unprivileged_userns_clone and user.max_user_namespaces"),
+        nix::errno::Errno::ENOSPC => error.remedy("a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces"),
+        nix::errno::Errno::EBUSY | nix::errno::Errno::EOPNOTSUPP => error.remedy("the cgroup has handed its controllers to cgroups below it"),
+        _ => error,
+    }
+}
+
+/// In the child.
+fn become_stage(
+    program: BorrowedFd<'_>,
+    arguments: &[CString],
+    handed_over: &[BorrowedFd<'_>],
+    setting: &Setting<'_>,
+) -> Error {
+    if let Err(error) = cgroup::enter_through(setting.doors) {
+        return error;
+    }
+    // Whatever the caller left open stays outside (CVE-2024-21626).
+    if let Err(errno) = close_on_exec_from(3 + setting.preserve_fds) {
+        return Error::system("close what the caller left open", errno);
+    }
+    for descriptor in handed_over {
+        if let Err(errno) = rustix::io::fcntl_setfd(descriptor, FdFlags::empty()) {
+            return Error::system("hand a descriptor to the stage", errno);
+        }
+    }
+    let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
+    Error::system("execute the stage", execute_handle(program, &arguments, &[]))
+}
+
+/// The plan goes through memory, because a message has a limit and a plan has not.
+fn write_task(task: &Task) -> Result<OwnedFd> {
+    let step = || "hand the plan to the stage";
+    let bytes =
+        postcard::to_allocvec(task).map_err(|cause| Error::new(Kind::System, format!("encode the plan: {cause}")))?;
+    let file = rustix::fs::memfd_create("pipkin-plan", MemfdFlags::CLOEXEC).step(step)?;
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::write(&file, &bytes[written..]).step(step)?;
+    }
+    Ok(file)
+}
+
+fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..3 + count {
+        let there = i32::try_from(number).ok().and_then(crate::sys::process::standard_descriptor).is_some();
+        if !there {
+            return Err(Error::invalid(
+                "--preserve-fds",
+                format!("{count} asks for descriptors 3 to {}, but {number} is not open", 2 + count),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn c_string(text: String) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(Kind::System, "a NUL in an argument of the stage"))
+}

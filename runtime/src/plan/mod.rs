@@ -1,0 +1,495 @@
+//! Everything that will be done, decided before anything is done.
+//!
+//! [`compile`] turns a configuration and the host's facts into a [`Plan`]: plain data, made without system calls, so
+//! that `pipkin-runtime plan` can print it without root and bad input is refused before anything exists that would
+//! have to be undone. The launcher carries out the outer part, the stage the [`Inside`] part.
+
+mod describe;
+mod devices;
+mod ids;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod paths;
+mod process;
+mod sysctl;
+mod unsupported;
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+
+pub use devices::{Device, DeviceKind};
+pub use ids::{IdMap, IdMaps};
+pub(crate) use mounts::is_protected_proc;
+pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
+pub use namespaces::{Join, NamespaceKind, Namespaces};
+pub use paths::normalize;
+pub(crate) use process::compile_process;
+pub use process::{Capabilities, Process, Rlimit, Terminal, User, capability_bit};
+
+use crate::cgroup;
+use crate::error::{Problems, Result};
+use crate::state::Document;
+
+/// What the plan depends on besides the configuration.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// The cgroup hierarchies that this process sees.
+    pub cgroups: cgroup::Layout,
+    /// The effective user id.
+    pub euid: u32,
+    /// Whether this process has all of root's rights over the machine: it is not in a user namespace of its own.
+    pub initial_user_namespace: bool,
+}
+
+impl Host {
+    /// Asks the kernel.
+    pub fn detect() -> Result<Self> {
+        Ok(Self {
+            cgroups: cgroup::Layout::detect()?,
+            euid: rustix::process::geteuid().as_raw(),
+            initial_user_namespace: namespaces::in_initial_user_namespace(),
+        })
+    }
+
+    /// Root of the machine itself.
+    pub fn privileged(&self) -> bool {
+        self.euid == 0 && self.initial_user_namespace
+    }
+}
+
+/// What the caller of the runtime asks for, beside the configuration.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The container's name.
+    pub id: &'a str,
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    /// Whether systemd shall make the cgroup.
+    pub systemd_cgroup: bool,
+    /// How many descriptors from 3 on the container's program keeps.
+    pub preserve_fds: u32,
+    /// Start at once (`run`), or when asked to (`create`, `start`).
+    pub start: Start,
+}
+
+/// When the container's program begins.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// As soon as everything is set up.
+    AtOnce,
+    /// When `start` asks for it.
+    OnRequest,
+}
+
+/// A whole boot.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Plan {
+    /// The container's name.
+    pub id: String,
+    /// The bundle's directory.
+    pub bundle: PathBuf,
+    /// Namespaces to make and to join.
+    pub namespaces: Namespaces,
+    /// Id maps of a new user namespace.
+    pub id_maps: Option<IdMaps>,
+    /// The cgroup, unless the container runs in the caller's.
+    pub cgroup: Option<cgroup::Plan>,
+    /// Set by the launcher, which may have rights that the container does not have.
+    pub rlimits: Vec<Rlimit>,
+    /// Written by the launcher (`process.oomScoreAdj`).
+    pub oom_score_adj: Option<i32>,
+    /// Programs to run at the spec's points.
+    pub hooks: Hooks,
+    /// What happens inside the container.
+    pub inside: Inside,
+    /// What a person should hear although nothing is wrong.
+    pub warnings: Vec<String>,
+}
+
+/// The stage's part: everything it is told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Inside {
+    /// The container's name.
+    pub id: String,
+    /// Namespaces that the stage finds itself in, and those it has to make itself.
+    pub namespaces: Namespaces,
+    /// Whether the stage must wait for the id maps and become root of its user namespace.
+    pub new_user_namespace: bool,
+    /// Whether a cgroup namespace is made; its root is the cgroup that the stage was born or put into.
+    pub new_cgroup_namespace: bool,
+    /// Whether `lo` is brought up.
+    pub loopback: bool,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// In order.
+    pub steps: Vec<Step>,
+    /// Whether the launcher runs hooks before the root is changed.
+    pub waits_for_hooks: bool,
+    /// Hooks that run inside.
+    pub hooks: Option<InsideHooks>,
+    /// `hostname`.
+    pub hostname: Option<String>,
+    /// `domainname`.
+    pub domainname: Option<String>,
+    /// Below /proc/sys, with slashes.
+    pub sysctls: Vec<(String, String)>,
+    /// The container's program.
+    pub process: Process,
+    /// When it begins.
+    pub start: Start,
+}
+
+impl Inside {
+    /// Adapts the view of the cgroups to what has really been made: without rights that can be less than planned.
+    pub(crate) fn show_cgroup(&mut self, record: &cgroup::Record, layout: &cgroup::Layout) {
+        for step in &mut self.steps {
+            if let Step::Mount(Mount { kind: MountKind::Cgroup(view), .. }) = step {
+                view.hierarchies = record.mounts_among(&layout.hierarchies);
+            }
+        }
+    }
+}
+
+/// The root file system (`root`, `linux.rootfsPropagation`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Rootfs {
+    /// The directory on the host.
+    pub path: PathBuf,
+    /// `root.readonly`.
+    pub readonly: bool,
+    /// How mounts travel between the host and the container while it is set up, and afterwards.
+    pub propagation: Propagation,
+}
+
+/// One step inside the container; paths are the container's.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// A file system or a bind mount.
+    Mount(Mount),
+    /// A device node.
+    Device(Device),
+    /// A symbolic link that is made unless something of that name is there.
+    Symlink {
+        /// Where.
+        path: PathBuf,
+        /// What it says.
+        target: PathBuf,
+    },
+    /// `linux.readonlyPaths`.
+    ReadonlyPath(PathBuf),
+    /// `linux.maskedPaths`.
+    MaskedPath(PathBuf),
+}
+
+/// The spec's hooks that run in the container's namespaces, and the state they are told.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct InsideHooks {
+    /// Before the root is changed: their paths are the host's.
+    pub create_container: Vec<Hook>,
+    /// Before the program starts: their paths are the container's.
+    pub start_container: Vec<Hook>,
+    /// What they get on standard input, but for status and pid.
+    pub state: Document,
+}
+
+/// The spec's hooks that run outside of the container.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Hooks {
+    /// In the runtime's namespaces, before the root is changed (deprecated by the spec, used by Docker).
+    pub prestart: Vec<Hook>,
+    /// In the runtime's namespaces, before the root is changed.
+    pub create_runtime: Vec<Hook>,
+    /// After the program started.
+    pub poststart: Vec<Hook>,
+    /// After the container was deleted.
+    pub poststop: Vec<Hook>,
+}
+
+/// A program that gets the container's state on standard input (config.md, POSIX-platform hooks).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Hook {
+    /// An absolute path.
+    pub path: PathBuf,
+    /// The whole argument vector; empty: just the path.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<String>,
+    /// In seconds.
+    pub timeout: Option<u32>,
+}
+
+/// Decides the whole boot. Pure: no system call, no privilege.
+///
+/// # Errors
+/// One error that names every problem of the configuration.
+pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Plan> {
+    let mut problems = Problems::default();
+    let plan = compile_noting(request, spec, host, &mut problems);
+    problems.into_result()?;
+    plan.ok_or_else(|| crate::error::Error::invalid("config.json", "no process, no root: nothing to run"))
+}
+
+/// As [`compile`], but every problem is noted; the plan is there when enough of the configuration is.
+pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems: &mut Problems) -> Option<Plan> {
+    check_version(spec.version(), problems);
+    unsupported::note(spec, problems);
+    let linux = spec.linux().as_ref();
+    let namespaces = Namespaces::compile(linux, problems);
+    let id_maps = ids::compile(linux, &namespaces, problems);
+    let cgroup =
+        cgroup::Plan::compile(request.id, linux, &host.cgroups, host.privileged(), request.systemd_cgroup, problems);
+    let mut warnings = Vec::new();
+    let (hooks, inside_hooks) = compile_hooks(request, spec, problems);
+    let (hostname, domainname) = compile_names(spec, &namespaces, problems);
+    let sysctls = sysctl::compile(linux, &namespaces, problems);
+    let rootfs = compile_rootfs(request, spec, problems);
+    let steps = compile_steps(request, spec, &namespaces, &host.cgroups, cgroup.as_ref(), problems);
+    let process = process::compile(request, spec, id_maps.as_ref(), &mut warnings, problems);
+    let (rootfs, (process, rlimits, oom_score_adj)) = (rootfs?, process?);
+    Some(Plan {
+        id: request.id.to_owned(),
+        bundle: request.bundle.to_owned(),
+        inside: Inside {
+            id: request.id.to_owned(),
+            new_user_namespace: namespaces.makes(NamespaceKind::User),
+            new_cgroup_namespace: namespaces.makes(NamespaceKind::Cgroup),
+            loopback: namespaces.makes(NamespaceKind::Network),
+            namespaces: namespaces.clone(),
+            rootfs,
+            steps,
+            waits_for_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
+            hooks: inside_hooks,
+            hostname,
+            domainname,
+            sysctls,
+            process,
+            start: request.start,
+        },
+        namespaces,
+        id_maps,
+        cgroup,
+        rlimits,
+        oom_score_adj,
+        hooks,
+        warnings,
+    })
+}
+
+/// config.md, "Specification version": any 1.x is understood.
+fn check_version(version: &str, problems: &mut Problems) {
+    let mut numbers = version.split(['-', '+']).next().unwrap_or_default().split('.');
+    let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
+    let first = numbers.next();
+    let well_formed = is_number(first) && is_number(numbers.next()) && is_number(numbers.next());
+    if !well_formed || numbers.next().is_some() {
+        problems.add("ociVersion", format!("{version:?} is not a version such as 1.3.0"));
+    } else if first != Some("1") {
+        problems.add("ociVersion", format!("{version:?} is not supported: this runtime understands 1.0.0 to 1.3.x"));
+    }
+}
+
+fn compile_rootfs(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -> Option<Rootfs> {
+    let Some(root) = spec.root() else {
+        problems.add("root", "is missing: the spec requires it on Linux");
+        return None;
+    };
+    if root.path().as_os_str().is_empty() {
+        problems.add("root.path", "is empty: name the directory of the root file system");
+        return None;
+    }
+    let propagation = spec.linux().as_ref().and_then(|linux| linux.rootfs_propagation().clone());
+    let propagation = match propagation.as_deref() {
+        None | Some("") => Propagation::slave(true),
+        Some(name) => Propagation::parse(name).unwrap_or_else(|| {
+            problems.add("linux.rootfsPropagation", format!("{name:?} is none of shared, slave, private, unbindable"));
+            Propagation::slave(true)
+        }),
+    };
+    Some(Rootfs { path: request.bundle.join(root.path()), readonly: root.readonly().unwrap_or(false), propagation })
+}
+
+/// Mounts, then devices, then the links in /dev, then what is to be read-only and masked.
+fn compile_steps(
+    request: &Request<'_>,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    layout: &cgroup::Layout,
+    cgroup: Option<&cgroup::Plan>,
+    problems: &mut Problems,
+) -> Vec<Step> {
+    let linux = spec.linux().as_ref();
+    let record = cgroup.map(cgroup::Plan::record);
+    let mounts = mounts::compile(request.bundle, spec, namespaces, layout, record.as_ref(), problems);
+    let makes_dev = mounts::makes_dev(&mounts);
+    let mut steps: Vec<Step> = mounts.into_iter().map(Step::Mount).collect();
+    if makes_dev {
+        steps.extend(devices::compile(linux, problems));
+    }
+    let paths = |list: Option<&Vec<String>>, field: &str, problems: &mut Problems| -> Vec<PathBuf> {
+        let mut checked = Vec::new();
+        for (index, path) in list.into_iter().flatten().enumerate() {
+            if Path::new(path).is_absolute() {
+                checked.push(normalize(Path::new(path)));
+            } else {
+                problems.add(format!("linux.{field}[{index}]"), format!("{path:?} is not an absolute path"));
+            }
+        }
+        checked
+    };
+    let readonly = linux.and_then(|linux| linux.readonly_paths().as_ref());
+    let masked = linux.and_then(|linux| linux.masked_paths().as_ref());
+    steps.extend(paths(readonly, "readonlyPaths", problems).into_iter().map(Step::ReadonlyPath));
+    steps.extend(paths(masked, "maskedPaths", problems).into_iter().map(Step::MaskedPath));
+    steps
+}
+
+fn compile_names(spec: &Spec, namespaces: &Namespaces, problems: &mut Problems) -> (Option<String>, Option<String>) {
+    let mut check = |field: &str, value: &Option<String>| -> Option<String> {
+        let value = value.clone().filter(|value| !value.is_empty())?;
+        if !namespaces.makes(NamespaceKind::Uts) {
+            // A pod's containers name the pod's host name; only the host's own must not be changed.
+            if !namespaces.joins(NamespaceKind::Uts) {
+                problems.add(
+                    field,
+                    format!("{value:?} can not be set without a uts namespace of its own; add one to linux.namespaces"),
+                );
+            }
+        } else if value.len() > 64 {
+            problems.add(field, format!("{value:?} is longer than the kernel's 64 bytes"));
+        }
+        Some(value)
+    };
+    (check("hostname", spec.hostname()), check("domainname", spec.domainname()))
+}
+
+fn compile_hooks(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -> (Hooks, Option<InsideHooks>) {
+    let Some(hooks) = spec.hooks() else { return (Hooks::default(), None) };
+    let mut compile = |kind: &str, list: &Option<Vec<oci_spec::runtime::Hook>>| -> Vec<Hook> {
+        let mut compiled = Vec::new();
+        for (index, hook) in list.iter().flatten().enumerate() {
+            let field = format!("hooks.{kind}[{index}]");
+            if !hook.path().is_absolute() {
+                problems.add(format!("{field}.path"), format!("{:?} is not an absolute path", hook.path()));
+            }
+            let timeout = hook.timeout().map(u32::try_from);
+            if matches!(timeout, Some(Err(_) | Ok(0))) {
+                problems.add(format!("{field}.timeout"), "must be a number of seconds above 0");
+            }
+            compiled.push(Hook {
+                path: hook.path().clone(),
+                args: hook.args().clone().unwrap_or_default(),
+                env: hook.env().clone().unwrap_or_default(),
+                timeout: timeout.and_then(std::result::Result::ok),
+            });
+        }
+        compiled
+    };
+    let outside = Hooks {
+        prestart: compile("prestart", hooks.prestart()),
+        create_runtime: compile("createRuntime", hooks.create_runtime()),
+        poststart: compile("poststart", hooks.poststart()),
+        poststop: compile("poststop", hooks.poststop()),
+    };
+    let create_container = compile("createContainer", hooks.create_container());
+    let start_container = compile("startContainer", hooks.start_container());
+    let any = !create_container.is_empty() || !start_container.is_empty();
+    let inside = any.then(|| InsideHooks {
+        create_container,
+        start_container,
+        state: Document::of(request.id, request.bundle, spec),
+    });
+    (outside, inside)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Root on a machine with a unified hierarchy.
+    pub(crate) fn host() -> Host {
+        let unified = cgroup::Hierarchy {
+            version: cgroup::Version::V2,
+            mount_point: "/sys/fs/cgroup".into(),
+            options: String::new(),
+            own: "/".into(),
+            root: "/".into(),
+        };
+        Host { cgroups: cgroup::Layout { hierarchies: vec![unified] }, euid: 0, initial_user_namespace: true }
+    }
+
+    pub(crate) fn problems_of(spec: &str) -> String {
+        match compile_text(spec) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    pub(crate) fn compile_text(spec: &str) -> Result<Plan> {
+        let spec: Spec = serde_json::from_str(spec).unwrap();
+        let request = Request {
+            id: "test",
+            bundle: Path::new("/bundle"),
+            systemd_cgroup: false,
+            preserve_fds: 0,
+            start: Start::AtOnce,
+        };
+        compile(&request, &spec, &host())
+    }
+
+    pub(crate) fn minimal(linux: &str) -> String {
+        format!(
+            r#"{{"ociVersion":"1.2.0","root":{{"path":"rootfs"}},"process":{{"cwd":"/","args":["true"],
+                "user":{{"uid":0,"gid":0}}}},"linux":{linux}}}"#
+        )
+    }
+
+    #[test]
+    fn all_problems_are_found_at_once() {
+        let text = problems_of(
+            r#"{"ociVersion":"2.0.0","hostname":"x","root":{"path":""},"process":{"cwd":"relative","args":[],
+                "user":{"uid":0,"gid":0}},"linux":{"namespaces":[{"type":"mount"},{"type":"mount"}],
+                "rootfsPropagation":"sideways","maskedPaths":["proc"]}}"#,
+        );
+        for field in [
+            "ociVersion",
+            "hostname",
+            "root.path",
+            "process.cwd",
+            "process.args",
+            "linux.namespaces[1]",
+            "linux.maskedPaths[0]",
+        ] {
+            assert!(text.contains(field), "{field} in {text}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (version, good) in [
+            ("1.0.0", true),
+            ("1.2.1-dev", true),
+            ("1.0.0-rc5+dev", true),
+            ("0.9.0", false),
+            ("1.0", false),
+            ("", false),
+            ("1.0.0.0", false),
+            ("x", false),
+        ] {
+            let mut problems = Problems::default();
+            check_version(version, &mut problems);
+            assert_eq!(problems.is_empty(), good, "{version}");
+        }
+    }
+
+    #[test]
+    fn the_root_file_system_is_found_in_the_bundle() {
+        let plan = compile_text(&minimal(r#"{"namespaces":[{"type":"mount"}]}"#)).unwrap();
+        assert_eq!(plan.inside.rootfs.path, Path::new("/bundle/rootfs"));
+        assert_eq!(plan.inside.rootfs.propagation, Propagation::slave(true));
+    }
+}

@@ -1,0 +1,396 @@
+//! `mounts`: file systems, bind mounts and the view of the cgroups.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+
+use super::mount_options::{self, MountOptions, Recursive};
+use super::namespaces::{NamespaceKind, Namespaces};
+use super::paths::normalize;
+use crate::cgroup;
+use crate::error::Problems;
+
+/// One entry of `mounts`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Mount {
+    /// Where, as the container sees it; normalized.
+    pub destination: PathBuf,
+    /// What.
+    pub kind: MountKind,
+    /// Of this mount only.
+    pub attributes: Attributes,
+    /// Of this mount and all below it.
+    pub recursive_attributes: Attributes,
+    /// How further mounts travel.
+    pub propagation: Option<Propagation>,
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountKind {
+    /// A new instance of a file system.
+    Filesystem {
+        /// Such as `tmpfs`.
+        filesystem: String,
+        /// What mountinfo shows as its source.
+        source: String,
+        /// Its own options.
+        parameters: Vec<Parameter>,
+        /// It starts with the content of what it covers (`tmpcopyup`).
+        copy_up: bool,
+    },
+    /// A part of the host's file systems.
+    Bind {
+        /// On the host.
+        source: PathBuf,
+        /// With everything mounted below it.
+        recursive: bool,
+        /// The source's last component is not followed if it is a symbolic link.
+        nofollow: bool,
+    },
+    /// The container's cgroups (type `cgroup`).
+    Cgroup(CgroupView),
+}
+
+/// How the container sees its cgroups.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct CgroupView {
+    /// The hierarchies, each with the container's directory in it; one with an empty name is the whole view.
+    pub hierarchies: Vec<cgroup::CgroupMount>,
+    /// A new cgroup namespace: the hierarchies are mounted anew, with the container's directory as their root.
+    pub namespace: bool,
+}
+
+/// An option for a file system (fsconfig(2)).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Parameter {
+    /// `newinstance`
+    Flag(String),
+    /// `mode=755`
+    Value {
+        /// `mode`
+        key: String,
+        /// `755`
+        value: String,
+    },
+}
+
+/// `MOUNT_ATTR_*` to set and to clear (mount_setattr(2)).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Attributes {
+    /// To set.
+    pub set: u64,
+    /// To clear.
+    pub clear: u64,
+}
+
+impl Attributes {
+    /// A later option wins over an earlier one.
+    pub(super) fn change(&mut self, set: u64, clear: u64) {
+        self.set = (self.set & !clear) | set;
+        self.clear = (self.clear & !set) | clear;
+    }
+
+    /// Whether nothing is changed.
+    pub fn is_empty(self) -> bool {
+        self.set == 0 && self.clear == 0
+    }
+}
+
+/// mount_namespaces(7), "Shared subtrees".
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Propagation {
+    /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`.
+    pub kind: u64,
+    /// For all mounts below, too.
+    pub recursive: bool,
+}
+
+impl Propagation {
+    /// Mounts of the host reach the container, those of the container do not reach the host.
+    pub fn slave(recursive: bool) -> Self {
+        Self { kind: libc::MS_SLAVE, recursive }
+    }
+
+    /// `slave`, `rslave` and so on.
+    pub fn parse(option: &str) -> Option<Self> {
+        let kind = |name| match name {
+            "shared" => Some(libc::MS_SHARED),
+            "slave" => Some(libc::MS_SLAVE),
+            "private" => Some(libc::MS_PRIVATE),
+            "unbindable" => Some(libc::MS_UNBINDABLE),
+            _ => None,
+        };
+        if let Some(kind) = kind(option) {
+            return Some(Self { kind, recursive: false });
+        }
+        let kind = kind(option.strip_prefix('r')?)?;
+        Some(Self { kind, recursive: true })
+    }
+
+    /// The option's name.
+    pub fn name(self) -> &'static str {
+        match (self.kind, self.recursive) {
+            (libc::MS_SHARED, false) => "shared",
+            (libc::MS_SHARED, true) => "rshared",
+            (libc::MS_SLAVE, false) => "slave",
+            (libc::MS_SLAVE, true) => "rslave",
+            (libc::MS_PRIVATE, false) => "private",
+            (libc::MS_PRIVATE, true) => "rprivate",
+            (_, false) => "unbindable",
+            (_, true) => "runbindable",
+        }
+    }
+}
+
+pub(super) fn compile(
+    bundle: &Path,
+    spec: &Spec,
+    namespaces: &Namespaces,
+    layout: &cgroup::Layout,
+    record: Option<&cgroup::Record>,
+    problems: &mut Problems,
+) -> Vec<Mount> {
+    let mut compiled = Vec::new();
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let field = format!("mounts[{index}]");
+        let destination = mount.destination();
+        if destination.as_os_str().is_empty() {
+            problems.add(format!("{field}.destination"), "is empty");
+            continue;
+        }
+        // The spec wants an absolute path; runc takes a relative one as one from the root, and engines rely on it.
+        let destination = normalize(destination);
+        if destination == Path::new("/") {
+            problems.add(format!("{field}.destination"), "\"/\" is the root file system itself; use root.path");
+            continue;
+        }
+        let options = match mount_options::parse(mount.options().as_deref().unwrap_or_default()) {
+            Ok(options) => options,
+            Err(message) => {
+                problems.add(format!("{field}.options"), message);
+                continue;
+            }
+        };
+        if options.id_mapped.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+            problems.add(
+                format!("{field}.options"),
+                "id-mapped mounts (idmap, ridmap, uidMappings, gidMappings) are not supported",
+            );
+            continue;
+        }
+        let filesystem = mount.typ().as_deref().unwrap_or_default();
+        let kind = match (options.bind, filesystem) {
+            (Some(recursive), _) => {
+                bind(&field, bundle, mount.source().as_deref(), recursive, &options, &destination, problems)
+            }
+            (None, "bind") => {
+                bind(&field, bundle, mount.source().as_deref(), Recursive::No, &options, &destination, problems)
+            }
+            (None, "") => {
+                problems
+                    .add(format!("{field}.type"), "is missing: name a file system, or give the option bind or rbind");
+                None
+            }
+            (None, "cgroup" | "cgroup2") => Some(cgroup_view(bundle, namespaces, layout, record)),
+            (None, _) => {
+                new_filesystem(&field, filesystem, mount.source().as_deref(), &options, &destination, problems)
+            }
+        };
+        let Some(kind) = kind else { continue };
+        compiled.push(Mount {
+            destination,
+            kind,
+            attributes: options.attributes,
+            recursive_attributes: options.recursive_attributes,
+            propagation: options.propagation,
+        });
+    }
+    compiled
+}
+
+fn bind(
+    field: &str,
+    bundle: &Path,
+    source: Option<&Path>,
+    recursive: Recursive,
+    options: &MountOptions,
+    destination: &Path,
+    problems: &mut Problems,
+) -> Option<MountKind> {
+    let Some(source) = source.filter(|source| !source.as_os_str().is_empty()) else {
+        problems.add(format!("{field}.source"), "is missing: a bind mount needs a file or directory of the host");
+        return None;
+    };
+    if let Some(parameter) = options.parameters.first() {
+        problems
+            .add(format!("{field}.options"), format!("{:?} has no meaning for a bind mount", parameter.to_string()));
+        return None;
+    }
+    if options.copy_up {
+        problems.add(format!("{field}.options"), "\"tmpcopyup\" is for tmpfs only");
+        return None;
+    }
+    if is_protected_proc(destination) {
+        problems.add(
+            format!("{field}.destination"),
+            format!(
+                "{} is inside /proc: only a few harmless files there may be mounted over (CVE-2019-16884)",
+                destination.display()
+            ),
+        );
+        return None;
+    }
+    Some(MountKind::Bind {
+        source: bundle.join(source),
+        recursive: recursive == Recursive::Yes,
+        nofollow: options.source_nofollow,
+    })
+}
+
+fn new_filesystem(
+    field: &str,
+    filesystem: &str,
+    source: Option<&Path>,
+    options: &MountOptions,
+    destination: &Path,
+    problems: &mut Problems,
+) -> Option<MountKind> {
+    if options.copy_up && filesystem != "tmpfs" {
+        problems.add(format!("{field}.options"), "\"tmpcopyup\" is for tmpfs only");
+        return None;
+    }
+    let proc_itself = filesystem == "proc" && destination == Path::new("/proc");
+    if !proc_itself && is_protected_proc(destination) {
+        problems.add(
+            format!("{field}.destination"),
+            format!(
+                "a {filesystem} can not be mounted on {}: that hides what the kernel says (CVE-2019-16884)",
+                destination.display()
+            ),
+        );
+        return None;
+    }
+    let source = source.filter(|source| !source.as_os_str().is_empty());
+    Some(MountKind::Filesystem {
+        filesystem: filesystem.to_owned(),
+        source: source.map_or_else(|| filesystem.to_owned(), |source| source.to_string_lossy().into_owned()),
+        parameters: options.parameters.clone(),
+        copy_up: options.copy_up,
+    })
+}
+
+/// The container's cgroups; without a cgroup of its own, a bind mount of what the host shows.
+fn cgroup_view(
+    bundle: &Path,
+    namespaces: &Namespaces,
+    layout: &cgroup::Layout,
+    record: Option<&cgroup::Record>,
+) -> MountKind {
+    let namespace = namespaces.makes(NamespaceKind::Cgroup);
+    match record {
+        Some(record) => {
+            MountKind::Cgroup(CgroupView { hierarchies: record.mounts_among(&layout.hierarchies), namespace })
+        }
+        None if namespace && layout.is_unified() => MountKind::Filesystem {
+            filesystem: "cgroup2".to_owned(),
+            source: "cgroup".to_owned(),
+            parameters: Vec::new(),
+            copy_up: false,
+        },
+        None => MountKind::Bind { source: bundle.join("/sys/fs/cgroup"), recursive: true, nofollow: false },
+    }
+}
+
+/// Whether a mount there could make a program believe a false /proc; these few files are what lxcfs and the like
+/// provide, and the set that runc allows.
+pub(crate) fn is_protected_proc(destination: &Path) -> bool {
+    const ALLOWED: [&str; 11] = [
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "net/dev",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    ];
+    match destination.strip_prefix("/proc") {
+        Err(_) => false,
+        // A bind mount of another procfs on /proc itself is checked when its source is open.
+        Ok(below) if below.as_os_str().is_empty() => false,
+        Ok(below) => !ALLOWED.iter().any(|allowed| below == Path::new(allowed)),
+    }
+}
+
+/// Whether /dev is the container's own, so that device nodes are made in it: not when it is the host's.
+pub(super) fn makes_dev(mounts: &[Mount]) -> bool {
+    let dev = mounts.iter().find(|mount| mount.destination == Path::new("/dev"));
+    dev.is_none_or(|mount| !matches!(mount.kind, MountKind::Bind { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Step;
+    use crate::plan::tests::{compile_text, problems_of};
+
+    fn with_mounts(mounts: &str) -> String {
+        format!(
+            r#"{{"ociVersion":"1.2.0","root":{{"path":"rootfs"}},"process":{{"cwd":"/","args":["true"],
+                "user":{{"uid":0,"gid":0}}}},"linux":{{"namespaces":[{{"type":"mount"}}]}},"mounts":{mounts}}}"#
+        )
+    }
+
+    fn first(mounts: &str) -> Mount {
+        match &compile_text(&with_mounts(mounts)).unwrap().inside.steps[0] {
+            Step::Mount(mount) => mount.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_bind_source_is_relative_to_the_bundle() {
+        let mount = first(r#"[{"destination":"data/../x","source":"data","options":["rbind","ro"]}]"#);
+        assert_eq!(mount.destination, Path::new("/x"));
+        assert_eq!(mount.kind, MountKind::Bind { source: "/bundle/data".into(), recursive: true, nofollow: false });
+    }
+
+    #[test]
+    fn what_is_refused() {
+        for (mounts, message) in [
+            (r#"[{"destination":"/proc/self","source":"/x","options":["bind"]}]"#, "inside /proc"),
+            (r#"[{"destination":"/a/../proc/sys/kernel","type":"tmpfs"}]"#, "hides what the kernel says"),
+            (r#"[{"destination":"/","type":"tmpfs"}]"#, "root file system itself"),
+            (r#"[{"destination":"/a"}]"#, "mounts[0].type"),
+            (r#"[{"destination":"/a","options":["bind"]}]"#, "mounts[0].source"),
+            (r#"[{"destination":"/a","source":"/x","options":["bind","mode=7"]}]"#, "no meaning for a bind mount"),
+            (r#"[{"destination":"/a","type":"proc","options":["tmpcopyup"]}]"#, "for tmpfs only"),
+            (r#"[{"destination":"/a","source":"/x","options":["bind","idmap"]}]"#, "id-mapped"),
+        ] {
+            let text = problems_of(&with_mounts(mounts));
+            assert!(text.contains(message), "{mounts}: {text}");
+        }
+    }
+
+    #[test]
+    fn harmless_files_in_proc_may_be_covered() {
+        assert_eq!(
+            problems_of(&with_mounts(r#"[{"destination":"/proc/meminfo","source":"/x","options":["bind"]}]"#)),
+            ""
+        );
+    }
+
+    #[test]
+    fn no_device_nodes_in_the_hosts_dev() {
+        let plan =
+            compile_text(&with_mounts(r#"[{"destination":"/dev","source":"/dev","options":["rbind"]}]"#)).unwrap();
+        assert!(plan.inside.steps.iter().all(|step| matches!(step, Step::Mount(_))));
+    }
+}

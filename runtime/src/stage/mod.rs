@@ -1,0 +1,232 @@
+//! Inside the container: carries out [`Inside`](crate::plan::Inside), then becomes the container's program.
+//!
+//! The stage is this same executable, started by the launcher from a handle that can not be written through
+//! (CVE-2019-5736), with one channel to the launcher and no other descriptor that the plan does not name.
+
+mod console;
+mod copy_up;
+mod devices;
+mod environment;
+mod explain;
+mod mounts;
+mod namespaces;
+mod pivot;
+mod procfs;
+mod program;
+mod protected_paths;
+mod root;
+mod user;
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
+use serde::{Deserialize, Serialize};
+
+use crate::channel::{Channel, Go, Report};
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::hooks;
+use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
+use crate::state::{Document, Status};
+use crate::sys::process::{exit_now, inherited_descriptor};
+
+use self::procfs::Procfs;
+use self::root::Root;
+
+/// How the launcher names the stage (`argv[0]`): the program that a caller of this library links must call
+/// [`enter_if_stage`] first of all.
+pub const NAME: &str = "pipkin-stage";
+
+/// What the stage is asked to do.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "there is exactly one, for the life of the process")]
+pub enum Task {
+    /// Make a container.
+    Boot(Inside),
+    /// Run one more program in a container.
+    Join(Exec),
+}
+
+/// One more program in a running container.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Exec {
+    /// The container's first process, in the launcher's pid namespace; joined by descriptor.
+    pub namespaces: Vec<NamespaceKind>,
+    /// Whether to become root of a user namespace that was joined.
+    pub user_namespace: bool,
+    /// The program.
+    pub process: Process,
+}
+
+/// If this process was started as the stage, does its work and never returns; else returns at once.
+///
+/// Call it first in `main`, before anything else is set up.
+pub fn enter_if_stage() {
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_some_and(|name| name == NAME) {
+        let numbers: Option<Vec<i32>> = arguments.map(|number| number.to_str()?.parse().ok()).collect();
+        exit_now(run(&numbers.unwrap_or_default()));
+    }
+}
+
+fn run(descriptors: &[i32]) -> i32 {
+    // Until the program is executed nobody in the container may look into this process (CVE-2016-9962).
+    let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let taken: std::result::Result<Vec<OwnedFd>, _> = descriptors.iter().map(|fd| inherited_descriptor(*fd)).collect();
+    let (Ok(()), Ok(taken)) = (hidden, taken) else { return not_for_people() };
+    let mut taken = taken.into_iter();
+    let (Some(channel), Some(task)) = (taken.next(), taken.next()) else { return not_for_people() };
+    let channel = Channel::from(channel);
+    let result = read_task(task).and_then(|task| match task {
+        Task::Boot(inside) => boot(&inside, &channel, taken.next()),
+        Task::Join(exec) => join(&exec, &channel, taken.next()),
+    });
+    match result {
+        Ok(never) => match never {},
+        Err(error) => {
+            // The launcher prints it; if it is gone, nobody is interested any more.
+            let _ = channel.send(&Report::Failed(error), None);
+            1
+        }
+    }
+}
+
+fn not_for_people() -> i32 {
+    eprintln!("{NAME}: this is the inner half of pipkin-runtime, started by itself only");
+    1
+}
+
+fn read_task(file: OwnedFd) -> Result<Task> {
+    let length = rustix::fs::fstat(&file).step(|| "stat the plan")?.st_size as usize;
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        match rustix::io::pread(&file, &mut bytes[filled..], filled as u64).step(|| "read the plan")? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    postcard::from_bytes(&bytes[..filled])
+        .map_err(|cause| Error::new(Kind::System, format!("decode the plan: {cause}")))
+}
+
+/// Makes the container and becomes its program.
+fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<Infallible> {
+    rustix::process::umask(Mode::empty());
+    namespaces::enter(inside, channel)?;
+    rustix::process::setsid().step(|| "start a session (setsid)")?;
+    user::join_session_keyring(&inside.id)?;
+    if inside.loopback {
+        crate::sys::network::bring_loopback_up().step(|| "bring the interface lo up")?;
+    }
+    let root = pivot::open_rootfs(&inside.rootfs)?;
+    let procfs = Procfs::of_container(inside)?;
+    if inside.new_cgroup_namespace {
+        namespaces::unshare(NamespaceKind::Cgroup)?;
+    }
+    let terminal = carry_out_steps(inside, &root, &procfs, channel)?;
+    if inside.waits_for_hooks {
+        channel.send(&Report::ReadyForHooks, None)?;
+        channel.wait_for(Go::HooksDone)?;
+    }
+    if let Some(inside_hooks) = &inside.hooks {
+        hooks::run("createContainer", &inside_hooks.create_container, &own_state(inside_hooks, Status::Creating))?;
+    }
+    pivot::create_working_directory(&root, &inside.process.cwd)?;
+    pivot::change_root(&root, &inside.rootfs)?;
+    namespaces::set_names(inside)?;
+    for (path, value) in &inside.sysctls {
+        procfs.write_sysctl(path, value)?;
+    }
+    drop((root, procfs));
+    let prepared = program::prepare(&inside.process, terminal)?;
+    channel.send(&Report::Ready, None)?;
+    channel.wait_for(Go::Proceed)?;
+    match (inside.start, start) {
+        (Start::OnRequest, Some(socket)) => {
+            let caller = program::wait_for_start(&socket)?;
+            let error = run_start_hooks(inside).and_then(|()| prepared.execute());
+            // `start` waits for the end of its connection: silence means that the program runs.
+            let Err(error) = error;
+            let bytes = postcard::to_allocvec(&error).unwrap_or_default();
+            let _ = crate::channel::send_bytes(caller.as_fd(), &bytes, None);
+            exit_now(1)
+        }
+        _ => run_start_hooks(inside).and_then(|()| prepared.execute()),
+    }
+}
+
+fn run_start_hooks(inside: &Inside) -> Result<()> {
+    match &inside.hooks {
+        Some(inside_hooks) => {
+            hooks::run("startContainer", &inside_hooks.start_container, &own_state(inside_hooks, Status::Created))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The state as seen in the container: its process is this one, by its number here.
+fn own_state(hooks: &InsideHooks, status: Status) -> Document {
+    hooks.state.at(status, Some(rustix::process::getpid().as_raw_nonzero().get()))
+}
+
+/// The ordered list of the plan, and the terminal after /dev is there.
+fn carry_out_steps(
+    inside: &Inside,
+    root: &Root,
+    procfs: &Procfs,
+    channel: &Channel,
+) -> Result<Option<console::Terminal>> {
+    let mut devices = devices::Maker::new(root, inside.new_user_namespace);
+    let mut protected = protected_paths::Protector::new(root);
+    let mut terminal = None;
+    let mut steps = inside.steps.iter().peekable();
+    while let Some(Step::Mount(mount)) = steps.next_if(|step| matches!(step, Step::Mount(_))) {
+        mounts::mount(root, mount, procfs)?;
+    }
+    while let Some(step) = steps.next_if(|step| matches!(step, Step::Device(_) | Step::Symlink { .. })) {
+        match step {
+            Step::Device(device) => devices.make(device)?,
+            Step::Symlink { path, target } => devices.link(path, target)?,
+            _ => {}
+        }
+    }
+    drop(devices);
+    if let Some(size) = inside.process.terminal {
+        let opened = console::Terminal::open(root, size)?;
+        opened.mount_as_console(root)?;
+        channel.send(&Report::Console, Some(opened.master.as_fd()))?;
+        terminal = Some(opened);
+    }
+    for step in steps {
+        match step {
+            Step::ReadonlyPath(path) => protected.make_readonly(path)?,
+            Step::MaskedPath(path) => protected.mask(path)?,
+            Step::Mount(mount) => mounts::mount(root, mount, procfs)?,
+            Step::Device(_) | Step::Symlink { .. } => {}
+        }
+    }
+    Ok(terminal)
+}
+
+/// Joins a running container and becomes one more program in it.
+fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infallible> {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let init = init.ok_or_else(|| Error::new(Kind::System, "the container's process was not handed over"))?;
+    namespaces::join_process(exec, init, channel)?;
+    rustix::process::setsid().step(|| "start a session (setsid)")?;
+    let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the container's root")?;
+    let root = Root::from(top);
+    let mut terminal = None;
+    if let Some(size) = exec.process.terminal {
+        let opened = console::Terminal::open(&root, size)?;
+        channel.send(&Report::Console, Some(opened.master.as_fd()))?;
+        terminal = Some(opened);
+    }
+    let prepared = program::prepare(&exec.process, terminal)?;
+    channel.send(&Report::Ready, None)?;
+    channel.wait_for(Go::Proceed)?;
+    prepared.execute()
+}

@@ -1,0 +1,294 @@
+//! Mounts by handles: the file system is made first, then attached to a place that was opened inside the root.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+
+use super::copy_up;
+use super::procfs::Procfs;
+use super::root::{Root, path_of};
+use crate::cgroup::{CgroupMount, Version};
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::{Attributes, CgroupView, Mount, MountKind, Parameter};
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// Carries out one entry of `mounts`.
+pub(super) fn mount(root: &Root, mount: &Mount, _procfs: &Procfs) -> Result<()> {
+    let during = |error: Error| error.during(format!("mount {}", mount.destination.display()));
+    let handle = match &mount.kind {
+        MountKind::Filesystem { filesystem, source, parameters, copy_up } => {
+            new_filesystem(root, mount, filesystem, source, parameters, *copy_up)
+        }
+        MountKind::Bind { source, recursive, nofollow } => bind(root, mount, source, *recursive, *nofollow),
+        MountKind::Cgroup(view) => cgroups(root, mount, view),
+    };
+    let handle = handle.map_err(during)?;
+    if let Some(propagation) = mount.propagation {
+        let attributes = MountAttributes { propagation: propagation.kind, ..MountAttributes::default() };
+        mount_setattr(&handle, &attributes, propagation.recursive)
+            .step(|| format!("make it {}", propagation.name()))
+            .map_err(during)?;
+    }
+    Ok(())
+}
+
+fn new_filesystem(
+    root: &Root,
+    mount: &Mount,
+    filesystem: &str,
+    source: &str,
+    parameters: &[Parameter],
+    copy_up: bool,
+) -> Result<OwnedFd> {
+    let target = if matches!(filesystem, "proc" | "sysfs") {
+        open_kernel_directory(root, &mount.destination, filesystem)?
+    } else {
+        open_directory(root, &mount.destination)?
+    };
+    let mode = tmpfs_mode(filesystem, parameters, &target)?;
+    let parameters = parameters.iter().chain(&mode);
+    let handle = make_filesystem(filesystem, source, parameters, mount.attributes)?;
+    if copy_up {
+        let covered = root.open(&mount.destination, OFlags::RDONLY | OFlags::DIRECTORY);
+        let covered = covered.on("open", &mount.destination)?;
+        copy_up::copy(covered, &handle).map_err(|error| error.during("tmpcopyup"))?;
+        // The copy had to be written first.
+        set_attributes(&handle, mount.attributes, false)?;
+    }
+    set_attributes(&handle, mount.recursive_attributes, true)?;
+    attach(&handle, &target)?;
+    Ok(handle)
+}
+
+/// A tmpfs without `mode=` gets that of the directory that it covers, as with other runtimes.
+fn tmpfs_mode(filesystem: &str, parameters: &[Parameter], target: &OwnedFd) -> Result<Option<Parameter>> {
+    let given = |parameter: &Parameter| matches!(parameter, Parameter::Value { key, .. } if key == "mode");
+    if filesystem != "tmpfs" || parameters.iter().any(given) {
+        return Ok(None);
+    }
+    let mode = rustix::fs::fstat(target).step(|| "stat the directory below")?.st_mode & 0o7777;
+    Ok(Some(Parameter::Value { key: "mode".to_owned(), value: format!("{mode:o}") }))
+}
+
+/// A new instance, attached nowhere (fsopen(2), fsmount(2)).
+fn make_filesystem<'a>(
+    filesystem: &str,
+    source: &str,
+    parameters: impl Iterator<Item = &'a Parameter>,
+    attributes: Attributes,
+) -> Result<OwnedFd> {
+    let context = rustix::mount::fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
+        let error = Error::system(format!("open the file system {filesystem}"), errno);
+        if errno == Errno::NODEV { error.remedy("this kernel does not have it") } else { error }
+    })?;
+    let explain = |errno: Errno, what: String| {
+        let mut error = Error::system(what, errno);
+        if let Some(message) = kernel_message(&context) {
+            error = error.remedy(message);
+        }
+        match (filesystem, errno) {
+            ("proc" | "sysfs" | "mqueue", Errno::PERM) => error.remedy(format!(
+                "in a user namespace {filesystem} needs a new {} namespace beside it",
+                match filesystem {
+                    "proc" => "pid",
+                    "sysfs" => "network",
+                    _ => "ipc",
+                }
+            )),
+            ("devpts", Errno::INVAL) => error.remedy("is its gid= mapped in linux.gidMappings?"),
+            _ => error,
+        }
+    };
+    rustix::mount::fsconfig_set_string(&context, "source", source)
+        .map_err(|errno| explain(errno, format!("{filesystem}: set the source {source:?}")))?;
+    for parameter in parameters {
+        let set = match parameter {
+            Parameter::Flag(key) => rustix::mount::fsconfig_set_flag(&context, key.as_str()),
+            Parameter::Value { key, value } => {
+                rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str())
+            }
+        };
+        set.map_err(|errno| explain(errno, format!("{filesystem}: option {parameter}")))?;
+    }
+    rustix::mount::fsconfig_create(&context).map_err(|errno| explain(errno, format!("make a {filesystem}")))?;
+    let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+        .map_err(|errno| explain(errno, format!("make a mount of {filesystem}")))
+}
+
+/// What the file system itself says went wrong (fsconfig(2): messages are read from the context).
+fn kernel_message(context: &OwnedFd) -> Option<String> {
+    let mut buffer = [0; 512];
+    let length = rustix::io::read(context, &mut buffer).ok()?;
+    let text = String::from_utf8_lossy(&buffer[..length]);
+    // "e message": an error; w and i are warnings and information.
+    text.strip_prefix("e ").map(|text| text.trim_end().to_owned())
+}
+
+fn bind(root: &Root, mount: &Mount, source: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
+    let handle =
+        rustix::mount::open_tree(CWD, source, flags).step(|| format!("bind mount source {}", source.display()))?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle).on("stat", source)?.st_mode);
+    let target = match kind {
+        FileType::Directory => open_directory(root, &mount.destination)?,
+        _ => open_file(root, &mount.destination)?,
+    };
+    check_proc(&handle, &target, &mount.destination)?;
+    set_attributes(&handle, mount.attributes, false)?;
+    set_attributes(&handle, mount.recursive_attributes, true)?;
+    attach(&handle, &target)?;
+    Ok(handle)
+}
+
+/// Over /proc only another procfs; inside it only a few files, wherever the image's links lead (CVE-2019-16884).
+fn check_proc(source: &OwnedFd, target: &OwnedFd, destination: &Path) -> Result<()> {
+    if !Procfs::contains(target) && destination != Path::new("/proc") {
+        return Ok(());
+    }
+    if destination == Path::new("/proc") {
+        if Procfs::is_root(source) {
+            return Ok(());
+        }
+        return Err(Error::new(Kind::Invalid, "only a procfs may be mounted on /proc (CVE-2019-16884)"));
+    }
+    let real = path_of(target.as_fd()).step(|| "look up the mount point")?;
+    let real = Path::new(&real).to_string_lossy().into_owned();
+    let below = real.find("/proc/").map(|start| Path::new(&real[start..]).to_owned());
+    if below.is_none_or(|path| crate::plan::is_protected_proc(&path)) {
+        return Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "{} leads into /proc, to {real}: that may not be mounted over (CVE-2019-16884)",
+                destination.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// /proc and /sys must be what they seem: a link in the image could put them elsewhere (CVE-2019-19921).
+fn open_kernel_directory(root: &Root, path: &Path, filesystem: &str) -> Result<OwnedFd> {
+    match root.open_without_links(path, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(Errno::NOENT) => open_directory(root, path),
+        Err(Errno::LOOP | Errno::NOTDIR) => Err(Error::new(
+            Kind::Invalid,
+            format!(
+                "{filesystem} must be mounted on an ordinary directory, but {} is a symbolic link or a file in the root file system",
+                path.display()
+            ),
+        )),
+        other => other.on("open", path),
+    }
+}
+
+fn open_directory(root: &Root, path: &Path) -> Result<OwnedFd> {
+    root.create_directory(path).on("make the directory", path)
+}
+
+fn open_file(root: &Root, path: &Path) -> Result<OwnedFd> {
+    let file = root.create_file(path).on("make the file", path)?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).on("stat", path)?.st_mode);
+    if kind == FileType::Directory {
+        return Err(Error::new(Kind::Invalid, format!("{} is a directory, the source is a file", path.display())));
+    }
+    Ok(file)
+}
+
+fn set_attributes(handle: &OwnedFd, attributes: Attributes, recursive: bool) -> Result<()> {
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    let wanted = MountAttributes { set: attributes.set, clear: attributes.clear, ..MountAttributes::default() };
+    mount_setattr(handle, &wanted, recursive).step(|| format!("set the attributes{attributes}"))
+}
+
+/// Attaches a mount to an open file or directory.
+pub(super) fn attach(handle: &OwnedFd, target: &OwnedFd) -> Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    rustix::mount::move_mount(handle, "", target, "", flags).step(|| "attach it (move_mount)")
+}
+
+/// A mount of what is open, attached nowhere.
+pub(super) fn clone_mount(file: BorrowedFd<'_>, recursive: bool) -> std::result::Result<OwnedFd, Errno> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    rustix::mount::open_tree(file, "", flags)
+}
+
+/// The container's cgroups: on a unified host one mount, else one per hierarchy on a small tmpfs.
+fn cgroups(root: &Root, mount: &Mount, view: &CgroupView) -> Result<OwnedFd> {
+    let target = open_kernel_directory(root, &mount.destination, "cgroup")?;
+    if let [only] = view.hierarchies.as_slice()
+        && only.name.is_empty()
+    {
+        let handle = cgroup_hierarchy(only, view.namespace, mount.attributes)?;
+        attach(&handle, &target)?;
+        return Ok(handle);
+    }
+    let attributes = Attributes {
+        set: (mount.attributes.set & !libc::MOUNT_ATTR_RDONLY)
+            | libc::MOUNT_ATTR_NOSUID
+            | libc::MOUNT_ATTR_NODEV
+            | libc::MOUNT_ATTR_NOEXEC,
+        clear: mount.attributes.clear,
+    };
+    let mode = [Parameter::Value { key: "mode".to_owned(), value: "755".to_owned() }];
+    let tmpfs = make_filesystem("tmpfs", "tmpfs", mode.iter(), attributes)?;
+    attach(&tmpfs, &target)?;
+    for hierarchy in &view.hierarchies {
+        let name = hierarchy.name.as_str();
+        let handle = cgroup_hierarchy(hierarchy, view.namespace, mount.attributes)?;
+        rustix::fs::mkdirat(&tmpfs, name, rustix::fs::Mode::from_raw_mode(0o755)).on("make the directory", name)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(&tmpfs, name, flags, rustix::fs::Mode::empty()).on("open", name)?;
+        attach(&handle, &place).map_err(|error| error.during(format!("cgroup hierarchy {name}")))?;
+        // A hierarchy of several controllers is found under each one's name, too.
+        for controller in name.split(',').filter(|controller| *controller != name) {
+            match rustix::fs::symlinkat(name, &tmpfs, controller) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(Error::system(format!("link {controller} to {name}"), errno)),
+            }
+        }
+    }
+    set_attributes(&tmpfs, mount.attributes, false)?;
+    Ok(tmpfs)
+}
+
+fn cgroup_hierarchy(hierarchy: &CgroupMount, namespace: bool, attributes: Attributes) -> Result<OwnedFd> {
+    // What the container shares with others it must not change (CVE-2023-25809).
+    let readonly = Attributes { set: libc::MOUNT_ATTR_RDONLY, clear: 0 };
+    if !namespace {
+        let path = &hierarchy.directory;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let handle =
+            rustix::mount::open_tree(CWD, path, flags).step(|| format!("bind the cgroup {}", path.display()))?;
+        set_attributes(&handle, attributes, false)?;
+        if hierarchy.shared {
+            set_attributes(&handle, readonly, false)?;
+        }
+        return Ok(handle);
+    }
+    match hierarchy.version {
+        Version::V2 => make_filesystem("cgroup2", "cgroup", std::iter::empty(), attributes),
+        Version::V1 => {
+            let mut parameters: Vec<Parameter> = Vec::new();
+            for option in hierarchy.options.split(',') {
+                match option.split_once('=') {
+                    Some((key, value)) => {
+                        // A named hierarchy without controllers is asked for by "none".
+                        parameters.push(Parameter::Flag("none".to_owned()));
+                        parameters.push(Parameter::Value { key: key.to_owned(), value: value.to_owned() });
+                    }
+                    None => parameters.push(Parameter::Flag(option.to_owned())),
+                }
+            }
+            make_filesystem("cgroup", "cgroup", parameters.iter(), attributes)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Joins, makes and completes namespaces from inside.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::sched::CloneFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{Gid, Uid};
+
+use super::Exec;
+use crate::channel::{Channel, Go, Report};
+use crate::error::{Context, Error, Result};
+use crate::plan::{Inside, Join, NamespaceKind, Namespaces};
+use crate::sys::process::{CloneOptions, Cloned, clone3, exit_now};
+
+/// Ends up in all namespaces of the plan but the cgroup's.
+pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
+    let opened = open_all(&inside.namespaces.join)?;
+    for (join, file) in inside.namespaces.join.iter().zip(&opened) {
+        let flag = CloneFlags::from_bits_truncate(join.kind.clone_flag() as i32);
+        nix::sched::setns(file.as_fd(), flag)
+            .step(|| format!("join the {} namespace of {}", join.kind.name(), join.path.display()))?;
+    }
+    drop(opened);
+    if inside.namespaces.joins(NamespaceKind::User) {
+        become_root()?;
+    }
+    if inside.namespaces.join_before_clone() {
+        continue_as_child(inside.namespaces.clone_flags(), &inside.namespaces, channel)?;
+    }
+    if inside.new_user_namespace {
+        channel.wait_for(Go::Mapped)?;
+        become_root()?;
+    }
+    Ok(())
+}
+
+/// All of them, before the first is joined: after that the paths may mean something else.
+fn open_all(joins: &[Join]) -> Result<Vec<OwnedFd>> {
+    let open = |join: &Join| {
+        rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+            let error =
+                Error::system(format!("open the {} namespace {}", join.kind.name(), join.path.display()), errno);
+            if errno == rustix::io::Errno::NOENT {
+                error.remedy("does the process or bind mount still exist?")
+            } else {
+                error
+            }
+        })
+    };
+    joins.iter().map(open).collect()
+}
+
+/// Goes on as a new process whose parent is the launcher; this one ends.
+fn continue_as_child(flags: u64, namespaces: &Namespaces, channel: &Channel) -> Result<()> {
+    let options = CloneOptions { flags: flags | libc::CLONE_PARENT as u64, cgroup: None };
+    match clone3(&options).step(|| format!("clone into new namespaces ({})", names(namespaces)))? {
+        Cloned::Child => Ok(()),
+        Cloned::Parent { pid, .. } => {
+            channel.send(&Report::Cloned(pid.as_raw_nonzero().get()), None)?;
+            exit_now(0)
+        }
+    }
+}
+
+fn names(namespaces: &Namespaces) -> String {
+    namespaces.new.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// A new user namespace gives all capabilities but leaves the ids of the caller; files have to be root's.
+fn become_root() -> Result<()> {
+    // Refused where setgroups is denied (a single mapped id), and then there is nothing to drop either.
+    let _ = rustix::thread::set_thread_groups(&[]);
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+        .step(|| "become group 0 of the user namespace")
+        .map_err(|error| error.remedy("is gid 0 mapped in linux.gidMappings?"))?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+        .step(|| "become user 0 of the user namespace")
+        .map_err(|error| error.remedy("is uid 0 mapped in linux.uidMappings?"))
+}
+
+/// Makes one more namespace, from here.
+pub(super) fn unshare(kind: NamespaceKind) -> Result<()> {
+    let flag = CloneFlags::from_bits_truncate(kind.clone_flag() as i32);
+    nix::sched::unshare(flag).step(|| format!("make a {} namespace", kind.name()))
+}
+
+/// `hostname` and `domainname`; only in a uts namespace that is new.
+pub(super) fn set_names(inside: &Inside) -> Result<()> {
+    if !inside.namespaces.makes(NamespaceKind::Uts) {
+        return Ok(());
+    }
+    if let Some(name) = &inside.hostname {
+        rustix::system::sethostname(name.as_bytes()).step(|| format!("set the hostname {name:?}"))?;
+    }
+    if let Some(name) = &inside.domainname {
+        rustix::system::setdomainname(name.as_bytes()).step(|| format!("set the domainname {name:?}"))?;
+    }
+    Ok(())
+}
+
+/// Joins all namespaces of a running container at once, by its process's descriptor, and goes on as a child in them.
+pub(super) fn join_process(exec: &Exec, init: OwnedFd, channel: &Channel) -> Result<()> {
+    let flags = exec.namespaces.iter().fold(0, |flags, kind| flags | kind.clone_flag());
+    if flags != 0 {
+        nix::sched::setns(init.as_fd(), CloneFlags::from_bits_truncate(flags as i32))
+            .step(|| "join the container's namespaces")?;
+    }
+    drop(init);
+    if exec.user_namespace {
+        become_root()?;
+    }
+    continue_as_child(0, &Namespaces::default(), channel)
+}

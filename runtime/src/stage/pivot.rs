@@ -1,0 +1,74 @@
+//! The root file system becomes the root.
+
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+
+use super::root::Root;
+use crate::error::{Context, Error, Result};
+use crate::plan::{Propagation, Rootfs};
+use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// Cuts this mount namespace off the host's, and mounts the root file system on itself, which pivot_root(2) wants.
+pub(super) fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
+    let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the host's root")?;
+    // What is mounted here must not appear on the host, even if the container's propagation is shared in the end.
+    let cut = match rootfs.propagation.kind {
+        libc::MS_PRIVATE | libc::MS_UNBINDABLE => libc::MS_PRIVATE,
+        _ => libc::MS_SLAVE,
+    };
+    mount_setattr(&top, &MountAttributes { propagation: cut, ..MountAttributes::default() }, true)
+        .step(|| "make the host's mounts slaves")?;
+    let path = &rootfs.path;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree =
+        rustix::mount::open_tree(CWD, path, flags).step(|| format!("open the root file system {}", path.display()))?;
+    rustix::mount::move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .step(|| format!("mount the root file system {}", path.display()))?;
+    let private = MountAttributes { propagation: cut, ..MountAttributes::default() };
+    mount_setattr(&tree, &private, false).step(|| "make the root file system's mount a slave")?;
+    Ok(Root::from(tree))
+}
+
+/// `process.cwd` is made where it is missing, inside the root only (as runc does; CVE-2024-45310).
+pub(super) fn create_working_directory(root: &Root, path: &Path) -> Result<()> {
+    match root.create_directory(path) {
+        // It may be a directory that only the program's user may see.
+        Ok(_) | Err(rustix::io::Errno::ACCESS) => Ok(()),
+        Err(errno) => {
+            let error = Error::system(format!("make the working directory {} (process.cwd)", path.display()), errno);
+            Err(match errno {
+                rustix::io::Errno::ROFS => error.remedy("it is not in the image and the root file system is read-only"),
+                _ => error,
+            })
+        }
+    }
+}
+
+/// pivot_root(2), without a directory for the old root, which is left at once.
+pub(super) fn change_root(root: &Root, rootfs: &Rootfs) -> Result<()> {
+    if rootfs.readonly {
+        let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+        mount_setattr(root, &readonly, false).step(|| "make the root file system read-only")?;
+    }
+    rustix::process::fchdir(root).step(|| "change into the root file system")?;
+    rustix::process::pivot_root(".", ".")
+        .step(|| format!("pivot_root into {}", rootfs.path.display()))
+        .map_err(|error| error.remedy("an initramfs as the host's root does not allow it"))?;
+    // The old root now lies over the new one; "." is the new one, and the old one is what is mounted on it.
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "leave the host's root")?;
+    rustix::process::chdir("/").step(|| "change into the new root")?;
+    set_final_propagation(root, rootfs.propagation)
+}
+
+/// `linux.rootfsPropagation` as the container shall see it.
+fn set_final_propagation(root: &Root, propagation: Propagation) -> Result<()> {
+    if propagation == Propagation::slave(true) {
+        return Ok(());
+    }
+    let attributes = MountAttributes { propagation: propagation.kind, ..MountAttributes::default() };
+    mount_setattr(root, &attributes, propagation.recursive)
+        .step(|| format!("set linux.rootfsPropagation {}", propagation.name()))
+}

@@ -1,0 +1,303 @@
+//! The directory of all containers, and that of one.
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Identity, Record, Status};
+use crate::error::{Context, Error, Kind, Result};
+
+/// The longest state that is believed.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+const RECORD: &str = "state.json";
+const INIT: &str = "init";
+const START: &str = "start.sock";
+
+/// All containers below one root (`--root`).
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Nothing is made until the first container is.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// /run/pipkin for root, $XDG_RUNTIME_DIR/pipkin for others.
+    pub fn default_root() -> PathBuf {
+        let user_directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
+        match user_directory {
+            Some(directory) if !rustix::process::geteuid().is_root() => Path::new(&directory).join("pipkin"),
+            _ => PathBuf::from("/run/pipkin"),
+        }
+    }
+
+    /// Where they are.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directory of a new container, and holds its lock.
+    pub fn create(&self, id: &str) -> Result<Directory> {
+        check_id(id)?;
+        let path = self.root.join(id);
+        match rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => {
+                use std::os::unix::fs::DirBuilderExt;
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+                made.on("make the directory", &self.root)?;
+                rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)).on("make the directory", &path)?;
+            }
+            Err(Errno::EXIST) => {
+                return Err(Error::new(Kind::Exists, format!("container with given ID already exists: {id}")));
+            }
+            Err(errno) => return Err(Error::system(format!("make the directory {}", path.display()), errno)),
+        }
+        let directory = self.open(id)?;
+        if !directory.lock()? {
+            // Between mkdir and the lock a `delete --force` took it for a left-over.
+            return Err(Error::new(Kind::NotFound, format!("container {id} was deleted while it was created")));
+        }
+        Ok(directory)
+    }
+
+    /// The directory of a container that is there.
+    pub fn open(&self, id: &str) -> Result<Directory> {
+        check_id(id)?;
+        let path = self.root.join(id);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(file) => Ok(Directory { id: id.to_owned(), path, file }),
+            Err(Errno::NOENT) => Err(Error::new(Kind::NotFound, format!("container {id} does not exist"))),
+            Err(errno) => Err(Error::system(format!("open {}", path.display()), errno)),
+        }
+    }
+
+    /// The names of all, sorted.
+    pub fn list(&self) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::system(format!("read {}", self.root.display()), error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.on("read", &self.root)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if check_id(&name).is_ok() && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+/// Letters, digits and `_+-.`, as runc has it, so that a name is never a path.
+pub fn check_id(id: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
+    if id.is_empty() || id.len() > 255 || id == "." || id == ".." || !id.chars().all(good) {
+        return Err(Error::invalid(
+            "container id",
+            format!("invalid id format: {id:?} must be 1 to 255 letters, digits or _ + - . characters"),
+        ));
+    }
+    Ok(())
+}
+
+/// One container's directory.
+#[derive(Debug)]
+pub struct Directory {
+    id: String,
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Directory {
+    /// The container's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Waits until no other command works on the container; released when this is dropped. `false`: it is deleted.
+    pub fn lock(&self) -> Result<bool> {
+        loop {
+            match rustix::fs::flock(&self.file, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                other => break other.on("lock", &self.path)?,
+            }
+        }
+        Ok(rustix::fs::fstat(&self.file).on("stat", &self.path)?.st_nlink > 0)
+    }
+
+    /// Locks a container that must still be there.
+    pub fn lock_existing(&self) -> Result<()> {
+        if self.lock()? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::NotFound, format!("container {} does not exist", self.id)))
+    }
+
+    /// Keeps the record.
+    pub fn write_record(&self, record: &Record) -> Result<()> {
+        self.write(RECORD, record)
+    }
+
+    /// The record; `None` when the launcher died before it wrote it.
+    pub fn record(&self) -> Result<Option<Record>> {
+        self.read(RECORD)
+    }
+
+    /// The record of a container that is completely there.
+    pub fn existing_record(&self) -> Result<Record> {
+        self.record()?.ok_or_else(|| {
+            Error::new(Kind::NotFound, format!("container {} does not exist: it is only half made", self.id))
+                .remedy("its creator died; remove it with delete --force")
+        })
+    }
+
+    /// Keeps the container's first process.
+    pub fn write_init(&self, init: &Identity) -> Result<()> {
+        self.write(INIT, init)
+    }
+
+    /// The container's first process, whether or not it is still there.
+    pub fn init(&self) -> Result<Option<Identity>> {
+        self.read(INIT)
+    }
+
+    /// The status, from the kernel.
+    pub fn status(&self, record: &Record) -> Result<Status> {
+        let Some(init) = self.init()? else { return Ok(Status::Creating) };
+        let Some(process) = init.state()? else { return Ok(Status::Stopped) };
+        if process.name == crate::stage::NAME && self.waits_for_start() {
+            return Ok(Status::Created);
+        }
+        let frozen = record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.open().is_frozen())?;
+        Ok(if frozen { Status::Paused } else { Status::Running })
+    }
+
+    fn waits_for_start(&self) -> bool {
+        rustix::fs::statat(&self.file, START, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// The socket on which a created container waits.
+    pub fn listen_for_start(&self) -> Result<OwnedFd> {
+        let step = || format!("make the start socket of {}", self.id);
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .step(step)?;
+        rustix::net::bind(&socket, &self.start_address()?).step(step)?;
+        rustix::net::listen(&socket, 1).step(step)?;
+        Ok(socket)
+    }
+
+    /// Tells a created container to go on; the end of the connection says that its program runs.
+    pub fn connect_to_start(&self) -> Result<OwnedFd> {
+        let step = || format!("connect to the start socket of {}", self.id);
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .step(step)?;
+        rustix::net::connect(&socket, &self.start_address()?).step(step)?;
+        Ok(socket)
+    }
+
+    /// The container has been started.
+    pub fn remove_start(&self) -> Result<()> {
+        match rustix::fs::unlinkat(&self.file, START, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::system("remove the start socket", errno)),
+        }
+    }
+
+    /// Through the descriptor: a socket's path must be shorter than 108 bytes, a root's may be longer (unix(7)).
+    fn start_address(&self) -> Result<SocketAddrUnix> {
+        let path = format!("/proc/self/fd/{}/{START}", self.file.as_raw_fd());
+        SocketAddrUnix::new(path).step(|| "name the start socket")
+    }
+
+    /// Removes everything. Nothing there is fine.
+    pub fn remove(&self) -> Result<()> {
+        for name in [START, INIT, RECORD] {
+            match rustix::fs::unlinkat(&self.file, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::system(format!("remove {}/{name}", self.path.display()), errno)),
+            }
+        }
+        match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            // A launcher died while it wrote one of the files.
+            Err(Errno::NOTEMPTY) => std::fs::remove_dir_all(&self.path).on("remove", &self.path),
+            Err(errno) => Err(Error::system(format!("remove {}", self.path.display()), errno)),
+        }
+    }
+
+    /// Written beside it and renamed: the file is there completely or not at all.
+    fn write(&self, name: &str, content: &impl Serialize) -> Result<()> {
+        let path = self.path.join(name);
+        let bytes = serde_json::to_vec(content).map_err(std::io::Error::from).on("encode", &path)?;
+        let temporary = format!(".{name}");
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.file, &temporary, flags, Mode::from_raw_mode(0o600)).on("create", &path)?;
+        let mut written = 0;
+        while written < bytes.len() {
+            written += rustix::io::write(&file, &bytes[written..]).on("write", &path)?;
+        }
+        rustix::fs::renameat(&self.file, &temporary, &self.file, name).on("rename", &path)
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.file, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(Error::system(format!("open {}", path.display()), errno)),
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::from(file).take(LARGEST).read_to_end(&mut bytes).on("read", &path)?;
+        serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::from).on("decode", &path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_never_paths() {
+        for good in ["a", "A-b_c.d+1", "0"] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "../x", "a b", "ä", "a\n", &"x".repeat(256)] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_of_one_name() {
+        let root = std::env::temp_dir().join(format!("pipkin-test-store-{}", std::process::id()));
+        let store = Store::new(&root);
+        let first = store.create("x").unwrap();
+        assert_eq!(store.create("x").unwrap_err().kind(), Kind::Exists);
+        assert_eq!(store.open("y").unwrap_err().kind(), Kind::NotFound);
+        assert_eq!(store.list().unwrap(), ["x"]);
+        first.remove().unwrap();
+        assert!(!first.lock().unwrap());
+        std::fs::remove_dir(&root).unwrap();
+    }
+}

@@ -1,0 +1,7 @@
+//! Safe wrappers over the system calls that nix and rustix lack; the only `unsafe` of the runtime.
+
+pub mod bpf;
+pub mod mount;
+pub mod network;
+pub mod process;
+pub mod seccomp;

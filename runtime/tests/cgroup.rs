@@ -1,0 +1,459 @@
+//! Cgroups on the real kernel: limits bite, devices are refused, what is frozen stands still, nothing is left.
+//!
+//! Needs root. Runs on whatever layout it finds; start it also in a view of version 2 alone:
+//! `unshare -m sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' _ PROGRAM`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use oci_spec::runtime::Linux;
+use pipkin_runtime::cgroup::{Cgroup, Layout, Plan, Version, enter_through};
+use pipkin_runtime::error::{Kind, Problems, Result};
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// A cgroup of a test: at its end everything in it dies and all of it goes away, also when the test fails.
+struct Box_ {
+    cgroup: Cgroup,
+    parents: Vec<PathBuf>,
+}
+
+impl Box_ {
+    fn new(name: &str, resources: Value) -> Box_ {
+        Box_::try_new(name, resources).unwrap()
+    }
+
+    fn try_new(name: &str, resources: Value) -> Result<Box_> {
+        let plan = plan(name, resources).map_err(|problems| problems.into_result().unwrap_err())?;
+        let cgroup = Cgroup::create(&plan)?;
+        let parents = plan.record().mounts().iter().map(|m| m.directory.parent().unwrap().to_owned()).collect();
+        Ok(Box_ { cgroup, parents })
+    }
+
+    fn directory(&self, version: Version) -> PathBuf {
+        self.cgroup.record().mounts().into_iter().find(|m| m.version == version).unwrap().directory
+    }
+
+    /// Runs a shell script in the cgroup and gives its output and status.
+    fn run(&self, script: &str) -> Output {
+        self.spawn(script).wait_with_output()
+    }
+
+    /// Starts a shell script in the cgroup: born in it on version 1, moved before its first command on version 2.
+    fn spawn(&self, script: &str) -> Running {
+        let doors = self.cgroup.doors().unwrap();
+        let script = format!("read go; {script}");
+        // A thread that has entered by itself hands its cgroups to its child, and takes nobody else along.
+        let child = std::thread::scope(|scope| {
+            let start = || {
+                enter_through(&doors).unwrap();
+                Command::new("/bin/sh")
+                    .args(["-c", &script])
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            };
+            scope.spawn(start).join().unwrap()
+        });
+        let running = Running(Some(child));
+        self.cgroup.enter_unified(running.pid()).unwrap();
+        running.0.as_ref().unwrap().stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        running
+    }
+}
+
+impl Drop for Box_ {
+    fn drop(&mut self) {
+        let ended = self.cgroup.kill().and_then(|()| self.cgroup.remove());
+        for parent in &self.parents {
+            let _ = std::fs::remove_dir(parent);
+        }
+        if !std::thread::panicking() {
+            ended.unwrap();
+            assert!(!self.cgroup.exists());
+        }
+    }
+}
+
+struct Running(Option<Child>);
+
+impl Running {
+    fn pid(&self) -> Pid {
+        Pid::from_child(self.0.as_ref().unwrap())
+    }
+
+    /// All it wrote and how it ended. A test that would hang fails, and its guard ends the rest.
+    fn wait_with_output(mut self) -> Output {
+        let (done, output) = std::sync::mpsc::channel();
+        let child = self.0.take().unwrap();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        output.recv_timeout(PATIENCE).expect("the script ends").unwrap()
+    }
+
+    fn lines(&mut self) -> BufReader<std::process::ChildStdout> {
+        BufReader::new(self.0.as_mut().unwrap().stdout.take().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn plan(name: &str, resources: Value) -> std::result::Result<Plan, Problems> {
+    let path = format!("/pipkin-test-{}-{name}/box", std::process::id());
+    let linux: Linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
+    let mut problems = Problems::default();
+    let plan = Plan::compile("pipkin-test", Some(&linux), &Layout::detect().unwrap(), true, false, &mut problems);
+    if problems.is_empty() { Ok(plan.expect("this machine has cgroups")) } else { Err(problems) }
+}
+
+/// These tests change the machine's cgroups; an ordinary user can not.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root");
+    }
+    root
+}
+
+fn has(controller: &str) -> bool {
+    Layout::detect().unwrap().of(controller).is_some()
+}
+
+/// Without the controller the limit is refused before anything is made.
+fn assert_refused(name: &str, resources: Value, controller: &str) {
+    let problems = plan(name, resources).unwrap_err();
+    let text = problems.into_result().unwrap_err().to_string();
+    assert!(text.contains(&format!("needs the cgroup controller \"{controller}\"")), "{text}");
+}
+
+fn memberships(pid: Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap()
+}
+
+#[test]
+fn enters_every_hierarchy_and_is_found_again() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("enter", json!({}));
+    let child = test.spawn("read forever");
+    let own = memberships(child.pid());
+    for mount in test.cgroup.record().mounts() {
+        let line = format!(":{}:/pipkin-test-{}-enter/box", mount.options, std::process::id());
+        assert!(own.lines().any(|l| l.ends_with(&line)), "{line} not in\n{own}");
+    }
+    let text = serde_json::to_string(&test.cgroup.record()).unwrap();
+    let again: pipkin_runtime::cgroup::Record = serde_json::from_str(&text).unwrap();
+    assert_eq!(again.open().processes().unwrap(), [child.pid()]);
+    assert_eq!(again.open().clone_into().is_some(), test.cgroup.clone_into().is_some());
+}
+
+#[test]
+fn fork_bomb_stops_at_the_limit() {
+    let limit = json!({"pids": {"limit": 8}});
+    if !is_root() {
+        return;
+    }
+    if !has("pids") {
+        return assert_refused("pids", limit, "pids");
+    }
+    let test = Box_::new("pids", limit);
+    // The shell says it on its standard error and ends when a fork fails.
+    let output =
+        test.run("n=0; while [ $n -lt 30 ]; do n=$((n+1)); echo $n; sleep 1000 </dev/null >/dev/null 2>&1 & done");
+    let started = String::from_utf8_lossy(&output.stdout).lines().count();
+    assert!(!output.status.success() && (5..=9).contains(&started), "{started} {output:?}");
+}
+
+#[test]
+fn memory_over_the_limit_is_killed() {
+    let limit = json!({"memory": {"limit": 16 << 20}});
+    if !is_root() {
+        return;
+    }
+    if !has("memory") {
+        return assert_refused("memory", limit, "memory");
+    }
+    let test = Box_::new("memory", limit);
+    // tail keeps all of a line without an end.
+    let output = test.run("head -c 8M /dev/zero | tail -n 1 | wc -c");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), (8 << 20).to_string());
+    let output = test.run("head -c 64M /dev/zero | tail -n 1 >/dev/null");
+    assert_eq!(output.status.code().map(|code| code & 0x7f).or(output.status.signal()), Some(9), "{output:?}");
+}
+
+#[test]
+fn cpu_quota_throttles() {
+    let limit = json!({"cpu": {"quota": 10_000, "period": 100_000}});
+    if !is_root() {
+        return;
+    }
+    if !has("cpu") {
+        return assert_refused("cpu", limit, "cpu");
+    }
+    let test = Box_::new("cpu", limit);
+    // The same work takes ten times its own processor time; the kernel's clock of the process says what it used.
+    let start = std::time::Instant::now();
+    let output = test.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; cat /proc/$$/stat");
+    let wall = start.elapsed().as_secs_f64();
+    let stat = String::from_utf8_lossy(&output.stdout).into_owned();
+    let ticks: f64 = stat.split(' ').skip(13).take(2).map(|n| n.parse::<f64>().unwrap()).sum();
+    let used = ticks / 100.0;
+    assert!(used > 0.05, "too little work to tell: {stat}");
+    assert!(wall / used > 5.0, "used {used} s of processor in {wall} s");
+}
+
+/// Which of r and w the cgroup lets the script do to a node `c MAJOR:MINOR`, made by the script itself. Whether the
+/// machine has such a device does not matter: the cgroup is asked first.
+fn access(test: Option<&Box_>, devices: &[(u32, u32)]) -> String {
+    let mut script = "d=$(mktemp -d); trap 'rm -r $d' EXIT; \
+        t() { case $(eval \"$2\" 2>&1) in *permitted*|*denied*) ;; *) echo $1;; esac; }; "
+        .to_owned();
+    for (major, minor) in devices {
+        let node = format!("$d/{major}.{minor}");
+        script += &format!("mknod {node} c {major} {minor} && echo {major}:{minor} m; ");
+        script += &format!("t '{major}:{minor} r' '(: <{node})'; t '{major}:{minor} w' '(: >{node})'; ");
+    }
+    let output = match test {
+        Some(test) => test.run(&script),
+        None => Command::new("/bin/sh").args(["-c", &script]).output().unwrap(),
+    };
+    String::from_utf8(output.stdout).unwrap().replace('\n', " ")
+}
+
+const NULL: (u32, u32) = (1, 3);
+const KMSG: (u32, u32) = (1, 11);
+const FUSE: (u32, u32) = (10, 229);
+
+#[test]
+fn devices_are_denied_unless_listed() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new(
+        "devices",
+        json!({"devices": [
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"},
+        ]}),
+    );
+    let all = "1:3 m 1:3 r 1:3 w 1:11 m 1:11 r 1:11 w 10:229 m 10:229 r 10:229 w ";
+    assert_eq!(access(None, &[NULL, KMSG, FUSE]), all);
+    assert_eq!(access(Some(&test), &[NULL, KMSG, FUSE]), all, "nothing is restricted yet");
+    test.cgroup.restrict().unwrap();
+    // A node may be made of anything, with runc as well; opening it is another matter.
+    let listed = "1:3 m 1:3 r 1:3 w 1:11 m 1:11 r 10:229 m ";
+    assert_eq!(access(Some(&test), &[NULL, KMSG, FUSE]), listed);
+}
+
+#[test]
+fn a_later_rule_takes_back_an_earlier_one() {
+    if !is_root() {
+        return;
+    }
+    let rules = json!({"devices": [
+        {"allow": true, "access": "rwm"},
+        {"allow": false, "type": "c", "major": 10, "access": "wm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "w"},
+    ]});
+    if has("devices") {
+        // Version 1 can not hold it, and must not pretend to.
+        let text = plan("order", rules).unwrap_err().into_result().unwrap_err().to_string();
+        assert!(text.starts_with("linux.resources.devices: ") && text.contains("c 10:229 w"), "{text}");
+        return;
+    }
+    let test = Box_::new("order", rules);
+    test.cgroup.restrict().unwrap();
+    let expected = "1:11 m 1:11 r 1:11 w 10:229 m 10:229 r 10:229 w 10:1 m 10:1 r ";
+    assert_eq!(access(Some(&test), &[KMSG, FUSE, (10, 1)]), expected);
+}
+
+#[test]
+fn the_frozen_stand_still() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("freeze", json!({}));
+    let mut child = test.spawn("while :; do echo tick; done");
+    let mut lines = child.lines();
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(line, "tick\n");
+    assert!(!test.cgroup.is_frozen().unwrap());
+
+    test.cgroup.freeze().unwrap();
+    assert!(test.cgroup.is_frozen().unwrap());
+    let mut pipe = lines.into_inner();
+    rustix::fs::fcntl_setfl(&pipe, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut rest = [0; 1 << 16];
+    while pipe.read(&mut rest).is_ok() {}
+    // The pipe is empty and its writer stands: nothing may come within a time in which thousands of lines would.
+    let quiet = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    let mut wait = [rustix::event::PollFd::new(&pipe, rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut wait, Some(&quiet)).unwrap(), 0);
+
+    test.cgroup.thaw().unwrap();
+    assert!(!test.cgroup.is_frozen().unwrap());
+    let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut wait, Some(&patience)).unwrap(), 1);
+}
+
+#[test]
+fn kill_ends_all_even_the_frozen_and_the_stubborn() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("kill", json!({}));
+    let script = "trap '' TERM HUP INT; for i in 1 2 3 4; do sh -c 'trap \"\" TERM; echo up; while :; do sleep 1000; done' & done; wait";
+    let mut child = test.spawn(script);
+    let mut lines = child.lines();
+    for _ in 0..4 {
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        assert_eq!(line, "up\n");
+    }
+    test.cgroup.signal_all(Signal::TERM).unwrap();
+    assert!(test.cgroup.processes().unwrap().len() >= 5);
+    test.cgroup.freeze().unwrap();
+    test.cgroup.kill().unwrap();
+    assert_eq!(child.wait_with_output().status.signal(), Some(9));
+    test.cgroup.remove().unwrap();
+    assert!(!test.cgroup.exists() && test.cgroup.processes().unwrap().is_empty());
+    // Everything is safe to repeat.
+    test.cgroup.kill().unwrap();
+    test.cgroup.remove().unwrap();
+    assert!(!test.cgroup.is_frozen().unwrap());
+    assert_eq!(test.cgroup.freeze().unwrap_err().kind(), Kind::State);
+}
+
+#[test]
+fn a_cgroup_in_use_is_refused_and_an_empty_one_taken() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("used", json!({}));
+    let again = Box_::new("used", json!({}));
+    std::mem::forget(again); // The first one removes it.
+    let child = test.spawn("read forever");
+    let error = Cgroup::create(&plan("used", json!({})).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Exists);
+    assert!(error.to_string().contains("is in use by 1 processes"), "{error}");
+    assert_eq!(test.cgroup.processes().unwrap(), [child.pid()]);
+}
+
+#[test]
+fn a_refused_limit_leaves_nothing() {
+    if !is_root() {
+        return;
+    }
+    // No machine has pages of 3 KB.
+    let plan = plan("refused", json!({"hugepageLimits": [{"pageSize": "3KB", "limit": 0}]})).unwrap();
+    let error = Cgroup::create(&plan).unwrap_err().to_string();
+    assert!(error.starts_with("linux.resources.hugepageLimits[0]: ") && error.contains("hugetlb.3KB."), "{error}");
+    for mount in plan.record().mounts() {
+        assert!(!mount.directory.exists(), "{mount:?}");
+        let _ = std::fs::remove_dir(mount.directory.parent().unwrap());
+    }
+}
+
+#[test]
+fn remove_takes_what_the_container_made_below_and_waits_for_the_dying() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("below", json!({}));
+    for mount in test.cgroup.record().mounts() {
+        std::fs::create_dir_all(mount.directory.join("a/b/c")).unwrap();
+        std::fs::create_dir(mount.directory.join("a/d")).unwrap();
+    }
+    let child = test.spawn("sleep 1000 & sleep 1000 & wait");
+    test.cgroup.kill().unwrap();
+    // Not reaped by us, still dying perhaps.
+    test.cgroup.remove().unwrap();
+    assert!(!test.cgroup.exists());
+    drop(child);
+}
+
+#[test]
+fn joins_where_init_has_moved_to() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("beside", json!({}));
+    let child = test.spawn("read forever");
+    let Some(_) = test.cgroup.clone_into() else {
+        return test.cgroup.enter_beside(child.pid(), child.pid()).unwrap();
+    };
+    // As systemd does it: init moves down, and the cgroup hands a controller to its children.
+    let own = test.directory(Version::V2);
+    std::fs::create_dir(own.join("init")).unwrap();
+    std::fs::write(own.join("init/cgroup.procs"), child.pid().as_raw_nonzero().to_string()).unwrap();
+    let controllers = std::fs::read_to_string(own.join("cgroup.controllers")).unwrap();
+    let Some(controller) = controllers.split_whitespace().next() else {
+        let parent = own.parent().unwrap();
+        let top = parent.parent().unwrap();
+        let all = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap();
+        return eprintln!("{top:?} offers \"{}\", but hands nothing down: not tested", all.trim());
+    };
+    std::fs::write(own.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+
+    let visitor = Running(Some(Command::new("sleep").arg("1000").spawn().unwrap()));
+    let refused = test.cgroup.enter_unified(visitor.pid()).unwrap_err();
+    assert_eq!(refused.errno(), Some(libc_ebusy()), "{refused}");
+    test.cgroup.enter_beside(visitor.pid(), child.pid()).unwrap();
+    assert!(memberships(visitor.pid()).lines().any(|l| l.starts_with("0::") && l.ends_with("/box/init")));
+    assert!(test.cgroup.clone_beside(child.pid()).unwrap().is_some());
+    let all = test.cgroup.processes().unwrap();
+    assert!(all.contains(&visitor.pid()) && all.contains(&child.pid()));
+    // Emptied before the guard takes it away.
+    test.cgroup.kill().unwrap();
+}
+
+fn libc_ebusy() -> i32 {
+    rustix::io::Errno::BUSY.raw_os_error()
+}
+
+#[test]
+fn cpuset_is_filled_before_anyone_enters() {
+    let limit = json!({"cpu": {"cpus": "0"}});
+    if !is_root() {
+        return;
+    }
+    if !has("cpuset") {
+        return assert_refused("cpuset", limit, "cpuset");
+    }
+    let test = Box_::new("cpuset", limit);
+    let output = test.run("grep Cpus_allowed_list /proc/self/status");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).split_whitespace().last(), Some("0"));
+}
+
+#[test]
+fn hands_the_cgroup_to_its_owner() {
+    if !is_root() {
+        return;
+    }
+    let plan = plan("owner", json!({})).unwrap().owned_by(12345);
+    let cgroup = Cgroup::create(&plan).unwrap();
+    let parents = plan.record().mounts().iter().map(|m| m.directory.parent().unwrap().to_owned()).collect();
+    let test = Box_ { cgroup, parents };
+    if test.cgroup.clone_into().is_none() {
+        return;
+    }
+    let own = test.directory(Version::V2);
+    let uid = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
+    assert_eq!([uid(&own), uid(&own.join("cgroup.procs")), uid(&own.join("cgroup.subtree_control"))], [12345; 3]);
+    assert_eq!(uid(&own.join("cgroup.freeze")), 0, "limits stay out of the owner's reach");
+}
