@@ -167,6 +167,18 @@ impl Container {
         }
     }
 
+    /// Waits until its `pipkin run` has ended.
+    ///
+    /// # Errors
+    /// Its lock file can not be opened or locked.
+    pub fn wait(&self) -> Result<()> {
+        match open_lock(&self.directory) {
+            Ok(lock) => lock.lock().on("lock", &self.directory),
+            Err(_) if !self.directory.exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Notes how it ended.
     ///
     /// # Errors
@@ -192,7 +204,11 @@ impl Container {
     fn remove_locked(self, store: &Store, _locked: &Locked) -> Result<()> {
         // Without its record it is no container any more, even if the rest can not be removed at once.
         let record = self.directory.join("container.json");
-        fs::remove_file(&record).on("remove", &record)?;
+        match fs::remove_file(&record) {
+            // Another command was faster.
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            result => result.on("remove", &record)?,
+        }
         let parent = store.path("containers");
         let parent = Tree::open(&parent).on("open", &parent)?;
         tree::remove(parent.root(), self.record.id.as_ref()).on("remove", &self.directory)

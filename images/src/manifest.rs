@@ -18,7 +18,7 @@ pub enum Document {
     /// One image.
     Manifest(Box<ImageManifest>),
     /// Several, by platform.
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// The fields that tell an index from a manifest.
@@ -69,7 +69,7 @@ pub fn document(descriptor: &Descriptor, data: &[u8]) -> Result<Document> {
         ));
     }
     if is_index(expected) {
-        return Ok(Document::Index(parse(data, &what)?));
+        return Ok(Document::Index(Box::new(parse(data, &what)?)));
     }
     if is_manifest(expected) {
         let manifest: ImageManifest = parse(data, &what)?;

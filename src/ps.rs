@@ -1,0 +1,66 @@
+//! `pipkin ps`.
+
+use clap::Args;
+use pipkin_images::container::{Container, Status};
+
+use crate::cli::Global;
+use crate::container;
+use crate::failure::Result;
+use crate::images::table;
+use crate::size;
+
+/// List containers
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// Also those that have ended
+    #[arg(short, long)]
+    all: bool,
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Prints a table, newest first.
+pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
+    let state = container::state_root(global)?;
+    let store = global.store_to_read()?;
+    let mut rows = vec![[
+        "CONTAINER ID".to_string(),
+        "IMAGE".into(),
+        "COMMAND".into(),
+        "CREATED".into(),
+        "STATUS".into(),
+        "NAME".into(),
+    ]];
+    for found in Container::all(&store)?.into_iter().rev() {
+        let status = match found.status()? {
+            Status::Running => "running".to_string(),
+            // The program outlives a `pipkin run` that was killed.
+            Status::Exited(None) if container::is_alive(&state, &found.record.id) => {
+                "running (its pipkin was killed)".to_string()
+            }
+            Status::Exited(_) if !arguments.all => continue,
+            Status::Exited(Some(code)) => format!("exited ({code})"),
+            Status::Exited(None) => "exited (killed)".to_string(),
+        };
+        let record = found.record;
+        if arguments.quiet {
+            println!("{}", &record.id[..12]);
+            continue;
+        }
+        let command: String =
+            record.command.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).take(30).collect();
+        rows.push([
+            record.id[..12].to_string(),
+            record.image_name,
+            command,
+            size::ago(record.created),
+            status,
+            record.name,
+        ]);
+    }
+    if !arguments.quiet {
+        table(&rows);
+    }
+    Ok(())
+}
