@@ -26,15 +26,20 @@ const server = http.createServer((request, response) => {
   response.end(`hello from pid ${process.pid}\n`);
 });
 
+let stopping = false;
+
+// `on`, not `once`: under npm the signal comes twice, from init and from npm, and the second would kill us.
+process.on('SIGTERM', stop);
+process.on('SIGINT', stop);
+
 function stop(signal) {
+  if (stopping) return;
+  stopping = true;
   // From here on, new connections are refused. The event loop ends by itself with the last request that is under way: nothing
   // needs to call process.exit().
   server.close(() => console.log('stopped'));
   server.closeIdleConnections();
   console.log(`${signal}: stopping`);
 }
-
-process.once('SIGTERM', stop);
-process.once('SIGINT', stop);
 
 server.listen(process.env.PORT ?? 3000, () => console.log(`listening on ${server.address().port}`));
