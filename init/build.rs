@@ -2,17 +2,12 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for argument in [
-        "-nostartfiles",
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-        // One page less in the file and in memory for each segment that need not be one.
-        "-Wl,-z,norelro",
-        "-Wl,-z,noseparate-code",
-        "-Wl,--build-id=none",
-        "-Wl,--no-eh-frame-hdr",
-    ] {
+    println!("cargo::rerun-if-changed=program.ld");
+    let folder = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let script = format!("-Wl,-T,{folder}/program.ld");
+    let arguments =
+        ["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none", "-Wl,-z,norelro", &script];
+    for argument in arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
 }

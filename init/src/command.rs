@@ -10,7 +10,7 @@ use crate::kernel::{Errno, exit};
 use crate::line::Line;
 use crate::options::Isolation;
 use crate::signal::{Signal, decimal};
-use crate::start::{CommandLine, Environment};
+use crate::start::{CommandLine, Environment, c_str};
 
 const ENOENT: Errno = Errno(2);
 const ENOEXEC: Errno = Errno(8);
@@ -95,7 +95,7 @@ impl Command<'_> {
         if self.is_listener(parent) {
             let mut entry = Line::new();
             entry.text("LISTEN_PID=").number(process::own_pid().0 as u64).text("\0");
-            let entry = CStr::from_bytes_until_nul(entry.as_bytes()).unwrap_or_default();
+            let entry = c_str(entry.as_bytes()).unwrap_or_default();
             let Self { words, environment, first, .. } = self;
             return environment.with_replaced("LISTEN_PID", entry, |environment| search(words, *first, environment));
         }
@@ -176,7 +176,7 @@ impl ExecutablePath {
         for (to, from) in room.iter_mut().zip(directory.iter().chain(separator).chain(name).chain(b"\0")) {
             *to = *from;
         }
-        CStr::from_bytes_until_nul(&self.0).ok()
+        c_str(room)
     }
 }
 

@@ -41,7 +41,7 @@ pub fn deliver(signal: Signal, info: &SignalInfo, child: Pid, to: Delivery, told
         Delivery::Group if queued => {
             // There is no sigqueue for a group. The others are told before the main child, whose full queue means that
             // all of it comes again; a value reaches them once at least.
-            each_of_group(child, |member| _ = one(member.pid));
+            each_of_group(child, &mut |member| _ = one(member.pid));
         }
         Delivery::Group => match signals::send(signal, Target::Group(child)) {
             // The main child may have moved to another group, so that its own has no members left.
@@ -49,7 +49,7 @@ pub fn deliver(signal: Signal, info: &SignalInfo, child: Pid, to: Delivery, told
             result => return result.into(),
         },
         Delivery::Once => {
-            each_of_group(child, |member| {
+            each_of_group(child, &mut |member| {
                 if !processes::handles(member.parent, signal) && one(member.pid).is_ok() {
                     told.add(member.pid);
                 }
@@ -60,8 +60,8 @@ pub fn deliver(signal: Signal, info: &SignalInfo, child: Pid, to: Delivery, told
 }
 
 /// Calls `each` with the members of the group of `child` but `child` itself.
-fn each_of_group(child: Pid, mut each: impl FnMut(Process)) {
-    processes::each_descendant(|process| {
+fn each_of_group(child: Pid, each: &mut dyn FnMut(Process)) {
+    processes::each_descendant(&mut |process| {
         if process.group == child && process.pid != child {
             each(process);
         }
@@ -75,7 +75,7 @@ pub fn send_to_rest(signal: Signal, child: Pid, spare: &dyn Fn(Process) -> bool,
         let _ = signals::send(signal, Target::Everyone);
         return;
     }
-    let listed = processes::each_descendant(|process| {
+    let listed = processes::each_descendant(&mut |process| {
         if !spare(process) {
             let _ = signals::send(signal, Target::Process(process.pid));
         }

@@ -26,7 +26,7 @@ pub fn explain(command: &Command<'_>, errno: Errno, line: &mut Line) -> bool {
         explain_file(path, errno, line);
         return true;
     }
-    line.foreign(name.get(..200).unwrap_or(name)).text(": ");
+    line.foreign(name).text(": ");
     match (name, command.directories()) {
         (b"", _) => line.text("the command is an empty word"),
         (_, None) if errno == ENOENT => line.text("no such file"),
@@ -83,7 +83,7 @@ fn explain_file(path: &CStr, errno: Errno, line: &mut Line) {
 fn explain_needed<'a>(what: &str, needed: &[u8], errno: Errno, line: &'a mut Line) -> &'a mut Line {
     let mut room = ExecutablePath::new();
     let path = room.join(b"", needed).unwrap_or_default();
-    line.text("its ").text(what).text(" ").foreign(needed.get(..200).unwrap_or(needed));
+    line.text("its ").text(what).text(" ").foreign(needed);
     if needed.ends_with(b"\r") {
         line.text(" does not exist: the first line ends with CR LF, as Windows writes it; save the file with LF")
     } else if !file::exists(path) {

@@ -1,6 +1,7 @@
 //! Times as people write them: `500ms`, `10s`, `2m`, `1h`; a bare number is seconds, as for `sleep(1)` and `timeout(1)`.
 
 use crate::signal::decimal;
+use crate::words::position;
 
 /// A length of time in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,13 +22,7 @@ impl Duration {
     pub fn parse(word: &[u8]) -> Option<Self> {
         let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, unit) = word.split_at(digits);
-        let unit = match unit {
-            b"ms" => MILLISECOND,
-            b"s" | b"" => SECOND,
-            b"m" => 60 * SECOND,
-            b"h" => 3600 * SECOND,
-            _ => return None,
-        };
+        let unit = [SECOND, 60 * SECOND, 3600 * SECOND, MILLISECOND, SECOND][position("s m h ms ", unit)?];
         let length = decimal(number, u64::MAX)?.checked_mul(unit)?;
         (length <= LONGEST * SECOND).then_some(Self(length))
     }

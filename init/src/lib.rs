@@ -15,6 +15,7 @@ pub mod command;
 pub mod delivery;
 pub mod diagnosis;
 pub mod duration;
+pub mod hello;
 pub mod job;
 pub mod kernel;
 pub mod line;
@@ -24,6 +25,7 @@ pub mod processes;
 pub mod signal;
 pub mod start;
 pub mod supervisor;
+pub mod words;
 
 use command::{Command, Failure};
 use kernel::process::{self, Pid};
@@ -39,7 +41,7 @@ use supervisor::Supervisor;
 /// The init. Returns its exit code.
 pub fn run(mut words: CommandLine, mut environment: Environment) -> u8 {
     let persona = Persona::of(words.get(0).unwrap_or_default().to_bytes());
-    let mut settings = persona.defaults.clone();
+    let mut settings = persona.defaults;
     let reading = match read_options(persona, &words, &environment, &mut settings) {
         Ok(reading) => reading,
         Err(refusal) => return refuse(persona, &refusal),
@@ -60,7 +62,7 @@ pub fn run(mut words: CommandLine, mut environment: Environment) -> u8 {
     if let Some(signal) = settings.parent_death
         && process::signal_on_parent_death(signal).is_err()
     {
-        messages.say(Verbosity::ERRORS, |line| {
+        messages.say(Verbosity::ERRORS, &mut |line| {
             line.text("PR_SET_PDEATHSIG failed");
         });
         return persona.codes.own;
@@ -74,7 +76,7 @@ pub fn run(mut words: CommandLine, mut environment: Environment) -> u8 {
     let mut command = Command { words: &mut words, environment: &mut environment, first, isolation, blocked, on_child };
     match command.start() {
         Ok(child) => {
-            messages.say(Verbosity::INFORMATION, |line| {
+            messages.say(Verbosity::INFORMATION, &mut |line| {
                 line.text("the main child is process ").number(child.0 as u64).text(": ").foreign(command.name());
             });
             leave_surroundings();
@@ -98,7 +100,7 @@ fn read_options(
 }
 
 fn refuse(persona: &Persona, refusal: &Refusal) -> u8 {
-    Messages::new(persona.style, Verbosity::ERRORS).say(Verbosity::ERRORS, |line| {
+    Messages::new(persona.style, Verbosity::ERRORS).say(Verbosity::ERRORS, &mut |line| {
         refusal.describe(line);
         line.text(" (see -h)");
     });
@@ -117,7 +119,7 @@ fn adopt_orphans(settings: &Settings, messages: Messages) {
     if settings.subreaper {
         let _ = process::become_subreaper(); // fails before Linux 3.4 only
     } else if settings.warn_no_subreaper {
-        messages.say(Verbosity::WARNINGS, |line| {
+        messages.say(Verbosity::WARNINGS, &mut |line| {
             line.text("not PID 1 and no subreaper: orphans go elsewhere; use -s or set TINI_SUBREAPER");
         });
     }
@@ -141,7 +143,7 @@ fn leave_surroundings() {
 
 fn explain(persona: &Persona, messages: Messages, command: &Command<'_>, failure: Failure) -> u8 {
     let mut code = persona.codes.own;
-    messages.say(Verbosity::ERRORS, |line| match failure {
+    messages.say(Verbosity::ERRORS, &mut |line| match failure {
         Failure::NoProcess(kernel::Errno(11)) => {
             line.text("no process can be started: the number of processes is limited");
         }

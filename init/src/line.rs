@@ -6,6 +6,8 @@ use crate::signal::Signal;
 
 /// A line of at most this many bytes; a longer one is cut.
 const ROOM: usize = 512;
+/// Of foreign words no more than this.
+const LONGEST: usize = 200;
 
 /// A line being built.
 pub struct Line {
@@ -25,10 +27,10 @@ impl Line {
         self.raw(text.as_bytes())
     }
 
-    /// Adds bytes of foreign origin: what could steer a terminal is shown as `\xNN`.
+    /// Adds bytes of foreign origin, so many as leave room for ours: what could steer a terminal is shown as `\xNN`.
     #[inline(never)]
     pub fn foreign(&mut self, bytes: &[u8]) -> &mut Self {
-        for &byte in bytes.iter().take(ROOM) {
+        for &byte in bytes.iter().take(LONGEST) {
             if byte < b' ' || byte == 0x7f {
                 let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
                 self.raw(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
@@ -58,7 +60,7 @@ impl Line {
     /// Adds the name of `signal`, as `SIGTERM`, `SIGRTMIN+3` or a number.
     pub fn signal(&mut self, signal: Signal) -> &mut Self {
         match (signal.name(), signal.above_rtmin()) {
-            (Some(name), _) => self.text("SIG").text(name),
+            (Some(name), _) => self.text("SIG").raw(name),
             (None, Some(offset)) => self.text("SIGRTMIN+").number(offset.into()),
             (None, None) => self.text("signal ").number(signal.number().into()),
         }
@@ -111,7 +113,9 @@ mod tests {
     #[test]
     fn a_long_line_is_cut() {
         let mut line = Line::new();
-        line.foreign(&[b'x'; 100_000]).text("more").number(1);
+        line.foreign(&[b'x'; 100_000]);
+        assert_eq!(line.as_bytes().len(), LONGEST);
+        line.foreign(&[b'x'; 100_000]).foreign(&[b'x'; 100_000]).text("more").number(1);
         assert_eq!(line.as_bytes().len(), ROOM);
     }
 }

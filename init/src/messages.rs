@@ -21,8 +21,8 @@ impl Messages {
     }
 
     /// Says what `compose` adds to a line, if `level` is to be said at all.
-    #[inline]
-    pub fn say(&self, level: Verbosity, compose: impl FnOnce(&mut Line)) {
+    #[inline(never)]
+    pub fn say(&self, level: Verbosity, compose: &mut dyn FnMut(&mut Line)) {
         if level <= self.verbosity {
             let mut line = Line::new();
             self.begin(level, &mut line);
@@ -31,7 +31,6 @@ impl Messages {
         }
     }
 
-    #[inline(never)]
     fn begin(&self, level: Verbosity, line: &mut Line) {
         let level = |names: [&'static str; 4]| names[usize::from(level.0 & 3)];
         let pid = own_pid().0 as u64;

@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use crate::kernel::file::{Access, File};
 use crate::kernel::process::{Pid, own_pid};
 use crate::signal::{Signal, decimal};
+use crate::start::c_str;
 
 /// A process, and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,7 +22,8 @@ pub struct Process {
 ///
 /// False, and nothing is called, when there is no `/proc`, or when it is that of another PID namespace, whose numbers
 /// would mean other processes.
-pub fn each_descendant(mut each: impl FnMut(Process)) -> bool {
+#[inline(never)]
+pub fn each_descendant(each: &mut dyn FnMut(Process)) -> bool {
     let own = own_pid();
     if !matches!(Process::read(c"/proc/self/stat"), Some(this) if this.pid == own) {
         return false;
@@ -29,7 +31,7 @@ pub fn each_descendant(mut each: impl FnMut(Process)) -> bool {
     let Ok(proc) = File::open(c"/proc", Access::Directory) else {
         return false;
     };
-    let listed = proc.entries(|name| {
+    let listed = proc.entries(&mut |name| {
         let Some(process) = decimal(name, i32::MAX as u64).and_then(|pid| Process::find(Pid(pid as i32))) else {
             return;
         };
@@ -86,7 +88,7 @@ fn path_of<'a>(pid: Pid, file: &[u8], room: &'a mut [u8; 32]) -> Option<&'a CStr
     line.text("/proc/").number(pid.0 as u64).text("/").foreign(file);
     let path = line.as_bytes();
     room.get_mut(..path.len())?.copy_from_slice(path);
-    CStr::from_bytes_until_nul(room).ok()
+    c_str(room)
 }
 
 #[cfg(test)]
@@ -113,7 +115,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid(child.id() as i32);
         let mut found = None;
-        assert!(each_descendant(|process| {
+        assert!(each_descendant(&mut |process| {
             if process.pid == pid {
                 found = Some(process);
             }

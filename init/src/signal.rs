@@ -1,7 +1,8 @@
 //! Signals by name and number, `signal(7)`.
 
 /// Names of the standard signals in the order of their numbers, from 1.
-const NAMES: &str = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
+const NAMES: &[u8] =
+    b"HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
                      TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
 /// Other names in use, each with the number it stands for.
 const ALIASES: [(&[u8], u8); 3] = [(b"IOT", 6), (b"CLD", 17), (b"POLL", 29)];
@@ -57,49 +58,49 @@ impl Signal {
 
     /// Reads `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-2`; letters may be small.
     pub fn parse(word: &[u8]) -> Option<Self> {
-        let name = match word {
-            [a, b, c, rest @ ..] if [*a, *b, *c].eq_ignore_ascii_case(b"SIG") => rest,
-            _ => word,
-        };
-        if let Some(index) = NAMES.split(' ').position(|known| known.as_bytes().eq_ignore_ascii_case(name)) {
+        if let Some(number) = decimal(word, RTMAX.into()) {
+            return Self::new(number as u8);
+        }
+        let name = if begins(word, b"SIG") { word.get(3..)? } else { word };
+        let same = |known: &[u8]| known.len() == name.len() && begins(name, known);
+        if let Some(index) = names().position(same) {
             return Self::new(index as u8 + 1);
         }
-        if let Some((_, number)) = ALIASES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
-            return Self::new(*number);
+        if let Some((_, number)) = ALIASES.iter().find(|(known, _)| same(known)) {
+            return Some(Self(*number));
         }
-        if let [r, t, m, a, b, offset @ ..] = name {
-            let real_time = match &[*r, *t, *m, *a, *b].map(|byte| byte.to_ascii_uppercase()) {
-                b"RTMIN" => Some((RTMIN, b'+')),
-                b"RTMAX" => Some((RTMAX, b'-')),
-                _ => None,
-            };
-            if let Some((base, sign)) = real_time {
-                let offset = match offset {
-                    [] => 0,
-                    [first, digits @ ..] if *first == sign => decimal(digits, RTMAX.into())? as u8,
-                    _ => return None,
-                };
-                let number = if sign == b'+' { base.checked_add(offset)? } else { base.checked_sub(offset)? };
-                return (RTMIN..=RTMAX).contains(&number).then_some(Self(number));
-            }
-        }
-        // A number stands alone: `SIG15` is no name.
-        if name.len() != word.len() {
-            None
-        } else {
-            decimal(word, RTMAX.into()).and_then(|number| Self::new(number as u8))
+        // From either end of the range towards the other.
+        let offset = match name.get(5..)? {
+            [] => 0,
+            [b'+' | b'-', digits @ ..] => decimal(digits, (RTMAX - RTMIN).into())? as u8,
+            _ => return None,
+        };
+        match name.get(5) {
+            None | Some(b'+') if begins(name, b"RTMIN") => Some(Self(RTMIN + offset)),
+            None | Some(b'-') if begins(name, b"RTMAX") => Some(Self(RTMAX - offset)),
+            _ => None,
         }
     }
 
     /// Its name as in `SIGTERM`, without `SIG`, when it is a standard signal.
-    pub fn name(self) -> Option<&'static str> {
-        NAMES.split(' ').nth(usize::from(self.0) - 1)
+    pub fn name(self) -> Option<&'static [u8]> {
+        names().nth(usize::from(self.0) - 1)
     }
 
     /// How far above `SIGRTMIN` it is, for the others. 32 and 33, which the C library keeps to itself, have none.
     pub fn above_rtmin(self) -> Option<u8> {
         self.0.checked_sub(RTMIN)
     }
+}
+
+fn names() -> impl Iterator<Item = &'static [u8]> {
+    NAMES.split(|byte| *byte == b' ')
+}
+
+/// Whether `word` begins with `capitals`, in letters of any size.
+fn begins(word: &[u8], capitals: &[u8]) -> bool {
+    word.len() >= capitals.len()
+        && word.iter().zip(capitals).all(|(byte, capital)| byte.to_ascii_uppercase() == *capital)
 }
 
 /// Reads a decimal number of at most `limit`: digits only.
@@ -182,7 +183,7 @@ mod tests {
     fn every_signal_reads_back_from_its_own_name() {
         for signal in (1..=64).filter_map(Signal::new) {
             let name = match (signal.name(), signal.above_rtmin()) {
-                (Some(name), _) => name.to_string(),
+                (Some(name), _) => String::from_utf8(name.to_vec()).unwrap(),
                 (None, Some(offset)) => format!("RTMIN+{offset}"),
                 (None, None) => signal.number().to_string(),
             };

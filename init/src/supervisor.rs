@@ -201,14 +201,14 @@ impl<'a> Supervisor<'a> {
         if let Change::Killed(Signal::INT | Signal::QUIT | Signal::HUP) = change {
             self.job.interrupted();
         }
-        self.messages.say(Verbosity::INFORMATION, |line| {
+        self.messages.say(Verbosity::INFORMATION, &mut |line| {
             line.text("the main child ended with code ").number(code.into());
         });
     }
 
     fn report_reaped(&self, pid: Pid, code: u8) {
         let level = if self.settings.report_reaped { Verbosity::WARNINGS } else { Verbosity::DETAILS };
-        self.messages.say(level, |line| {
+        self.messages.say(level, &mut |line| {
             line.text("reaped process ").number(pid.0 as u64).text(", which ended with code ").number(code.into());
         });
     }
@@ -228,7 +228,7 @@ impl<'a> Supervisor<'a> {
         let spare =
             |process: crate::processes::Process| group_was_told && process.group == child || told.contains(process.pid);
         let spares = group_was_told || self.stopping && self.settings.delivery == Delivery::Once;
-        self.messages.say(Verbosity::INFORMATION, |line| {
+        self.messages.say(Verbosity::INFORMATION, &mut |line| {
             line.text("waiting for what the main child left");
         });
         send_to_rest(Signal::TERM, child, &spare, spares);
@@ -254,13 +254,13 @@ impl<'a> Supervisor<'a> {
                 }
                 Alarm::Grace => {
                     self.grace_over = true;
-                    self.messages.say(Verbosity::ERRORS, |line| {
+                    self.messages.say(Verbosity::ERRORS, &mut |line| {
                         line.text("the grace period is over: killing everything");
                     });
                     self.kill_all(child);
                 }
                 Alarm::Wait => {
-                    self.messages.say(Verbosity::ERRORS, |line| {
+                    self.messages.say(Verbosity::ERRORS, &mut |line| {
                         line.text("what the main child left does not end: killing it");
                     });
                     self.kill_all(child);
@@ -302,7 +302,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn say(&self, level: Verbosity, signal: Signal, what: &str) {
-        self.messages.say(level, |line| {
+        self.messages.say(level, &mut |line| {
             line.signal(signal).text(" ").text(what);
         });
     }

@@ -1,4 +1,5 @@
-//! PID 1 for containers.
+//! The program in the built-in `hello` image.
 #![no_std]
 #![no_main]
-pipkin_init::entry!(pipkin_init::run);
+
+pipkin_init::entry!(pipkin_init::hello::run);

@@ -51,7 +51,7 @@ impl File {
     }
 
     /// `getdents64(2)`: calls `each` with the name of every entry of this directory.
-    pub fn entries(&self, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+    pub fn entries(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
         /// `struct linux_dirent64`: where the length of an entry is, and where its name begins.
         const LENGTH_AT: usize = 16;
         const NAME_AT: usize = 19;

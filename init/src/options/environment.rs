@@ -6,16 +6,17 @@ use super::persona::Persona;
 use super::table::{Meaning, PIPKIN, Takes};
 use super::{Cause, Refusal, Settings};
 use crate::signal::decimal;
+use crate::words::{position, split_at};
 
 const PREFIX: &[u8] = b"PIPKIN_INIT_";
 
 /// Reads the variables that concern an init into `settings`. Those of the persona's original come later than its
 /// options there, so that they are read by [`Persona::read_variable`].
 pub fn read(entries: impl Iterator<Item = &'static [u8]>, settings: &mut Settings) -> Result<(), Refusal> {
-    for entry in entries.filter(|entry| entry.starts_with(PREFIX)) {
-        let equals = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
-        let (variable, value) = (entry.get(..equals).unwrap_or_default(), entry.get(equals + 1..).unwrap_or_default());
-        let name = variable.get(PREFIX.len()..).unwrap_or_default();
+    for entry in entries {
+        let (variable, value) = split_at(entry, b'=');
+        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+        let value = value.unwrap_or_default();
         let refusal = |cause| Refusal { cause, subject: variable, value };
         let option = PIPKIN.iter().find(|option| {
             let action = matches!(option.meaning, Meaning::Help | Meaning::Version | Meaning::License);
@@ -28,11 +29,12 @@ pub fn read(entries: impl Iterator<Item = &'static [u8]>, settings: &mut Setting
         let times = match (option.takes, value) {
             (Takes::Value | Takes::MaybeValue, _) => 1,
             (Takes::Nothing, _) if option.meaning == Meaning::Verbose => {
-                decimal(value, 9).ok_or(refusal(Cause::NotASwitch))?
+                decimal(value, 9).ok_or(refusal(Cause::NotASwitch))? as usize
             }
-            (Takes::Nothing, b"1" | b"true" | b"yes" | b"on") => 1,
-            (Takes::Nothing, b"0" | b"false" | b"no" | b"off") => 0,
-            (Takes::Nothing, _) => return Err(refusal(Cause::NotASwitch)),
+            (Takes::Nothing, _) => match position("0 1 false true no yes off on", value) {
+                Some(place) => place & 1,
+                None => return Err(refusal(Cause::NotASwitch)),
+            },
         };
         for _ in 0..times {
             apply(option.meaning, Some(value), settings).map_err(refusal)?;
@@ -57,10 +59,11 @@ impl Persona {
         entries: impl Iterator<Item = &'static [u8]>,
         settings: &mut Settings,
     ) -> Result<(), Refusal> {
-        for entry in entries.filter(|entry| entry.starts_with(self.variables.as_bytes())) {
-            let equals = entry.iter().position(|byte| *byte == b'=').unwrap_or(entry.len());
-            let name = entry.get(..equals).unwrap_or_default();
-            (self.read_variable)(name, entry.get(equals + 1..).unwrap_or_default(), settings)?;
+        for entry in entries {
+            let (variable, value) = split_at(entry, b'=');
+            if let Some(name) = variable.strip_prefix(self.variables.as_bytes()) {
+                (self.read_variable)(name, value.unwrap_or_default(), settings)?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::{Cause, Delivery, Isolation, Limit, Refusal, Rest, Settings, Verbosit
 use crate::duration::Duration;
 use crate::signal::{Signal, decimal};
 use crate::start::CommandLine;
+use crate::words::{position, split_at};
 
 /// The words of a command line, the program's own name being number 0.
 pub trait Words {
@@ -38,7 +39,10 @@ pub enum Reading {
 
 /// Reads `words` into `settings`.
 pub fn read(persona: &Persona, words: &impl Words, settings: &mut Settings) -> Result<Reading, Refusal> {
-    if persona.usage == Usage::VersionAlone && words.word(1) == Some(b"--version") && words.word(2).is_none() {
+    if persona.usage == Usage::VersionAlone
+        && words.word(1).is_some_and(|word| position("--version", word).is_some())
+        && words.word(2).is_none()
+    {
         return Ok(Reading::Version);
     }
     let mut seen = 0;
@@ -50,7 +54,7 @@ pub fn read(persona: &Persona, words: &impl Words, settings: &mut Settings) -> R
                 break;
             }
             [b'-', b'-', long @ ..] => {
-                let (name, attached) = split_at_equals(long);
+                let (name, attached) = split_at(long, b'=');
                 let option = find_long(persona, name)?;
                 // For messages: the option's whole name rather than what was typed of it.
                 let name = option.name.as_bytes();
@@ -117,20 +121,13 @@ pub fn read(persona: &Persona, words: &impl Words, settings: &mut Settings) -> R
     }
 }
 
-fn split_at_equals(word: &'static [u8]) -> (&'static [u8], Option<&'static [u8]>) {
-    match word.iter().position(|byte| *byte == b'=') {
-        Some(at) => (word.get(..at).unwrap_or_default(), word.get(at + 1..)),
-        None => (word, None),
-    }
-}
-
 /// Finds the option called `name`, or, where the persona's original has that, the only one whose name begins so.
 fn find_long(persona: &Persona, name: &'static [u8]) -> Result<&'static Opt, Refusal> {
     let mut candidates = persona.options.iter().filter(|option| {
         let known = option.name.as_bytes();
         !known.is_empty() && (known == name || persona.usage == Usage::Abbreviated && known.starts_with(name))
     });
-    let unknown = Refusal::new(Cause::UnknownOption, name.get(..200).unwrap_or(name));
+    let unknown = Refusal::new(Cause::UnknownOption, name);
     let first = candidates.next().ok_or(unknown)?;
     match candidates.next() {
         Some(_) => Err(Refusal { cause: Cause::AmbiguousOption, ..unknown }),
@@ -172,7 +169,8 @@ pub(super) fn apply(meaning: Meaning, value: Option<&'static [u8]>, settings: &m
         Meaning::NoWait => settings.rest = Rest::Terminate,
         Meaning::Wait => {
             settings.rest = Rest::Wait(match value {
-                None | Some(b"forever") => Limit::Never,
+                None => Limit::Never,
+                Some(word) if position("forever", word).is_some() => Limit::Never,
                 Some(_) => Limit::After(time()?),
             });
         }
@@ -201,8 +199,7 @@ pub(super) fn apply(meaning: Meaning, value: Option<&'static [u8]>, settings: &m
 
 /// Reads `FROM:TO`. KILL and STOP never arrive, so that they can not be rewritten.
 fn rewrite(pair: &[u8]) -> Option<(Signal, Option<Signal>)> {
-    let colon = pair.iter().position(|byte| *byte == b':')?;
-    let (from, to) = (pair.get(..colon)?, pair.get(colon + 1..)?);
+    let (from, Some(to)) = split_at(pair, b':') else { return None };
     let from = Signal::parse(from).filter(|from| !from.is_unblockable() && *from != Signal::CHLD)?;
     let to = if to == b"0" { None } else { Some(Signal::parse(to)?) };
     Some((from, to))

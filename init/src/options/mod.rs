@@ -74,7 +74,7 @@ impl Verbosity {
 }
 
 /// What a received signal is passed on as.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rewrites {
     /// For every signal another's number, 0 for nothing, or [`Self::USUAL`].
     table: [u8; 65],
@@ -108,7 +108,7 @@ impl Rewrites {
 }
 
 /// Exit codes of the main child that are to become 0.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExitCodes([u64; 4]);
 
 impl ExitCodes {
@@ -123,7 +123,7 @@ impl ExitCodes {
 }
 
 /// What the init is to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each field has the name of its option in table.rs, or a type that says it")]
 pub struct Settings {
     pub delivery: Delivery,

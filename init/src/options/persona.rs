@@ -5,6 +5,7 @@ use super::table::{CATATONIT, DUMB_INIT, Opt, PIPKIN, TINI};
 use super::{Cause, Delivery, Isolation, Refusal, Rest, Settings, Verbosity};
 use crate::kernel::Errno;
 use crate::signal::{Signal, decimal};
+use crate::words::position;
 
 /// How a persona's original reads its command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +53,9 @@ impl FailureCodes {
     }
 }
 
+/// Reads the variable with this name (its prefix left out) and value.
+type ReadVariable = fn(&'static [u8], &'static [u8], &mut Settings) -> Result<(), Refusal>;
+
 /// One of the programs.
 pub struct Persona {
     /// Its options.
@@ -70,7 +74,7 @@ pub struct Persona {
     pub codes: FailureCodes,
     /// With what its variables begin.
     pub(super) variables: &'static str,
-    pub(super) read_variable: fn(&'static [u8], &'static [u8], &mut Settings) -> Result<(), Refusal>,
+    pub(super) read_variable: ReadVariable,
 }
 
 /// What all of them print when asked for their licence.
@@ -80,11 +84,12 @@ pub const LICENSE: &str =
 impl Persona {
     /// The persona for the name with which the program was called, whatever directory stands before it.
     pub fn of(name: &[u8]) -> &'static Self {
-        match name.rsplit(|byte| *byte == b'/').next().unwrap_or_default() {
-            b"dumb-init" => &DUMB,
-            b"tini" | b"tini-static" | b"docker-init" => &TINY,
-            b"catatonit" => &CATATONIC,
-            _ => &OWN,
+        let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        match position("dumb-init catatonit tini tini-static docker-init", name) {
+            Some(0) => &DUMB,
+            Some(1) => &CATATONIC,
+            Some(_) => &TINY,
+            None => &OWN,
         }
     }
 
@@ -169,9 +174,9 @@ Usage: dumb-init [OPTION...] COMMAND [ARGUMENT...]
     codes: FailureCodes { own: 1, not_found: 2, not_permitted: 2, other: 2 },
     variables: "DUMB_INIT_",
     read_variable: |name, value, settings| {
-        match (name, value) {
-            (b"DUMB_INIT_DEBUG", b"1") => settings.verbosity = Verbosity::DETAILS,
-            (b"DUMB_INIT_SETSID", b"0") => settings.delivery = Delivery::MainChild,
+        match (position("DEBUG SETSID", name), value) {
+            (Some(0), [b'1']) => settings.verbosity = Verbosity::DETAILS,
+            (Some(1), [b'0']) => settings.delivery = Delivery::MainChild,
             _ => {}
         }
         Ok(())
@@ -208,11 +213,11 @@ Usage: tini [OPTION...] COMMAND [ARGUMENT...] | --version
     codes: FailureCodes { own: 1, not_found: 127, not_permitted: 126, other: 1 },
     variables: "TINI_",
     read_variable: |name, value, settings| {
-        match name {
-            b"TINI_SUBREAPER" => settings.subreaper = true,
-            b"TINI_KILL_PROCESS_GROUP" => settings.delivery = Delivery::Group,
-            b"TINI_VERBOSITY" => settings.verbosity = Verbosity(decimal(value, 9).unwrap_or(0) as u8),
-            _ => {}
+        match position("SUBREAPER KILL_PROCESS_GROUP VERBOSITY", name) {
+            Some(0) => settings.subreaper = true,
+            Some(1) => settings.delivery = Delivery::Group,
+            Some(_) => settings.verbosity = Verbosity(decimal(value, 9).unwrap_or(0) as u8),
+            None => {}
         }
         Ok(())
     },
@@ -244,10 +249,10 @@ Usage: catatonit [-ghLPV] [--] COMMAND [ARGUMENT...]
     codes: FailureCodes { own: 1, not_found: 1, not_permitted: 1, other: 1 },
     variables: "CATATONIT_",
     read_variable: |name, _, settings| {
-        match name {
-            b"CATATONIT_DEBUG" => settings.verbosity = Verbosity::DETAILS,
-            b"CATATONIT_LOG" => return Err(Refusal::new(Cause::Reserved, name)),
-            _ => {}
+        match position("DEBUG LOG", name) {
+            Some(0) => settings.verbosity = Verbosity::DETAILS,
+            Some(_) => return Err(Refusal::new(Cause::Reserved, b"CATATONIT_LOG")),
+            None => {}
         }
         Ok(())
     },

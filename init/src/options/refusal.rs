@@ -53,7 +53,7 @@ impl Refusal {
             self.cause,
             Cause::NotATime | Cause::NotASignal | Cause::NotARewrite | Cause::NotAnExitCode | Cause::NotASwitch
         ) {
-            line.text("\"").foreign(self.value.get(..200).unwrap_or(self.value)).text("\" is not ");
+            line.text("\"").foreign(self.value).text("\" is not ");
         }
         line.text(match self.cause {
             Cause::UnknownOption => "no such option",

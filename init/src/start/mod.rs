@@ -11,7 +11,7 @@ mod machine;
 mod words;
 
 pub use machine::{ELF_MACHINE, clone_with_stack, syscall4, syscall6};
-pub use words::{CommandLine, Environment};
+pub use words::{CommandLine, Environment, c_str};
 
 /// Names the `fn(CommandLine, Environment) -> ExitCode` with which a program of this package begins.
 #[macro_export]

@@ -17,11 +17,6 @@ impl CommandLine {
         Self { count, first }
     }
 
-    /// Number of arguments, the program's own name included. `execve(2)` allows 0.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
     /// Argument `index`, if there are so many.
     pub fn get(&self, index: usize) -> Option<&'static CStr> {
         if index >= self.count {
@@ -108,4 +103,11 @@ impl Environment {
 /// The value in `entry`, a whole `NAME=value`, when it is that of `name`.
 fn value_of<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
     entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
+/// The string in `bytes` up to its NUL.
+pub fn c_str(bytes: &[u8]) -> Option<&CStr> {
+    let end = bytes.iter().position(|byte| *byte == 0)?;
+    // SAFETY: the first NUL is the last of these bytes.
+    Some(unsafe { CStr::from_bytes_with_nul_unchecked(bytes.get_unchecked(..=end)) })
 }
