@@ -418,6 +418,7 @@ pub(crate) mod tests {
             options: String::new(),
             own: "/".into(),
             root: "/".into(),
+            controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec(),
         };
         Host { cgroups: cgroup::Layout { hierarchies: vec![unified] }, euid: 0, initial_user_namespace: true }
     }
