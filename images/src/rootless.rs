@@ -41,6 +41,28 @@ pub fn policy() -> Result<Policy> {
     })
 }
 
+/// Checks that a program can run as these ids here.
+///
+/// # Errors
+/// One of them has no mapping in this user namespace; says how to get it one.
+pub fn check_mapped(uid: u32, gid: u32) -> Result<()> {
+    for (file, what, id) in [("uid_map", "user", uid), ("gid_map", "group", gid)] {
+        let path = format!("/proc/self/{file}");
+        let map = fs::read_to_string(&path).on("read", &path)?;
+        let mapped = map.lines().any(|line| {
+            let mut numbers = line.split_whitespace().filter_map(|n| n.parse::<u64>().ok());
+            let (start, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+            (start..start + count).contains(&u64::from(id))
+        });
+        if !mapped {
+            return Err(Error::invalid(format!("{what} {id}"), "is not available to you in a container").remedy(
+                "install newuidmap (package uidmap) and give yourself a range that is large enough in /etc/subuid and /etc/subgid, or run as root with --user 0",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Makes an ordinary user the root of a new user namespace; root stays what it is. To be called before any thread exists.
 ///
 /// All ids of the user's ranges in `/etc/subuid` and `/etc/subgid` are mapped when `newuidmap` is installed, else the

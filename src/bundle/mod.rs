@@ -17,6 +17,7 @@ use oci_spec::runtime::{
 use pipkin_images::accounts::Account;
 use pipkin_images::container::Container;
 use pipkin_images::image::Image;
+use pipkin_images::rootless;
 use pipkin_images::unpack::metadata::{Overlay, Policy};
 
 use crate::failure::{Failure, Result};
@@ -88,6 +89,7 @@ pub fn write(bundle: &Bundle) -> Result<()> {
     let config = bundle.image.configuration.config();
     let user = bundle.user.or_else(|| config.as_ref().and_then(|config| config.user().as_deref())).unwrap_or("");
     let account = Account::look_up(&root, user)?;
+    rootless::check_mapped(account.uid, account.gid)?;
     let workdir = process::working_directory(bundle, &root)?;
     let spec = spec(bundle, &account, &workdir).map_err(|cause| Failure::argument("config.json", cause))?;
     files::write(bundle)?;

@@ -148,6 +148,8 @@ pub fn process(bundle: &Bundle, account: &Account, workdir: &str) -> std::result
         .cwd(workdir)
         .capabilities(capabilities)
         .no_new_privileges(false)
+        // The caller's own limits; the builder would set runc's example of 1024 files.
+        .rlimits(Vec::new())
         .build()
 }
 

@@ -11,6 +11,9 @@ use tar::{Builder, EntryType, Header};
 
 use crate::error::{Context, Error, Result};
 
+/// What the kernel shows for an id that has no mapping (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW_ID: u32 = 65534;
+
 /// Writes all of `directory` as a tar archive, in the order of the names. Sockets are left out, as in every image.
 ///
 /// # Errors
@@ -51,8 +54,8 @@ fn add(
     }
     let mut header = Header::new_gnu();
     header.set_mode(metadata.mode() & 0o7777);
-    header.set_uid(metadata.uid().into());
-    header.set_gid(metadata.gid().into());
+    header.set_uid(unpacked_id(metadata.uid()).into());
+    header.set_gid(unpacked_id(metadata.gid()).into());
     header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0));
     header.set_size(0);
     let name = if inner.as_os_str().is_empty() { Path::new("./") } else { inner };
@@ -88,6 +91,12 @@ fn add(
         header.set_device_minor(rustix::fs::minor(metadata.rdev()))?;
     }
     builder.append_data(&mut header, name, io::empty())
+}
+
+/// The owner that a file gets in an image. The overflow id stands for everybody who is not mapped in a user namespace
+/// (user_namespaces(7)), and owns nothing elsewhere; such files become root's.
+fn unpacked_id(id: u32) -> u32 {
+    if id == OVERFLOW_ID { 0 } else { id }
 }
 
 /// File capabilities, the one attribute that programs need to work.
