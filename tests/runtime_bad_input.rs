@@ -22,7 +22,7 @@ fn refused(lab: &Lab, finished: Finished, words: &[&str], name: &str) {
     let stderr = finished.stderr();
     assert_eq!(stderr.trim_end().lines().count(), 1, "{name}: an error is one line:\n{stderr}");
     for word in words {
-        assert!(stderr.contains(word), "{name}: {word:?} is not in: {stderr}");
+        assert!(stderr.to_lowercase().contains(&word.to_lowercase()), "{name}: {word:?} is not in: {stderr}");
     }
 }
 

@@ -259,7 +259,7 @@ impl Finished {
         self
     }
 
-    /// It failed with that code, and said one line on stderr that contains each of the texts.
+    /// It failed with that code, and said one line on stderr that contains each of the texts, in whatever case.
     ///
     /// # Panics
     /// When it did otherwise.
@@ -269,7 +269,7 @@ impl Finished {
         let stderr = self.stderr();
         assert_eq!(stderr.trim_end().lines().count(), 1, "an error is one line: {}", self.all());
         for text in texts {
-            assert!(stderr.contains(text), "the error does not say {text:?}: {}", self.all());
+            assert!(stderr.to_lowercase().contains(&text.to_lowercase()), "the error does not say {text:?}: {}", self.all());
         }
         self
     }
