@@ -150,6 +150,22 @@ fn npm_start_under_init_finishes_the_request_in_flight() {
     stops_gracefully(true, &["npm", "start", "--no-update-notifier"], 0);
 }
 
+#[test]
+fn npm_start_as_pid_1_passes_the_signal_on_as_well() {
+    stops_gracefully(false, &["npm", "start", "--no-update-notifier"], 0);
+}
+
+#[test]
+fn a_shell_as_pid_1_passes_nothing_on() {
+    let Some(lab) = Lab::root() else { return };
+    let Some(tree) = tree() else { return };
+    let server = Server::start(&lab, &bundle(&lab, tree, false, &["sh", "-c", "node server.js; true"]));
+    server.kill("TERM");
+    assert!(server.get("/").contains("hello from pid"));
+    server.kill("KILL");
+    server.running.wait().exits(137);
+}
+
 /// The shell has no handler and dies of the signal at once; init waits for node, which is still answering.
 #[test]
 fn a_shell_in_between_does_not_cut_the_request_short() {

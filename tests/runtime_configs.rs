@@ -185,7 +185,7 @@ fn every_configuration_has_a_plan() {
         let mut bundle = lab.bundle();
         bundle.engine_configuration(&name);
         bundle.save();
-        let finished = lab.runtime(["plan", "--bundle", bundle.path_text()]).run().ok();
+        let finished = lab.runtime(["plan", "--format", "json", "--bundle", bundle.path_text()]).run().ok();
         let plan: Value = serde_json::from_str(&finished.stdout()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(plan.is_object(), "{name}");
     }
