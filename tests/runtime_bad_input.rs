@@ -155,7 +155,7 @@ fn config_json_that_can_not_be_read() {
     let Some(lab) = Lab::root() else { return };
     let bundle = lab.bundle();
     let run = || lab.runtime(["run", "--bundle", bundle.path_text(), &lab.id()]).run();
-    refused(&lab, run(), &["config.json", "No such file"], "missing");
+    refused(&lab, run(), &["config.json", "no such file"], "missing");
     for (name, text) in [
         ("empty", ""),
         ("cut off", r#"{"ociVersion": "1.0.0", "process": {"#),
