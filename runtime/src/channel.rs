@@ -1,5 +1,7 @@
 //! The one connection between launcher and stage: typed messages over a `SOCK_SEQPACKET` socket pair.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -46,24 +48,30 @@ pub enum Report {
 const LONGEST: usize = 16 * 1024;
 
 /// One end.
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// Reports that were received before their turn.
+    early: RefCell<VecDeque<Received>>,
+}
+
+type Received = (Report, Option<OwnedFd>);
 
 /// Both ends, close-on-exec.
 pub fn pair() -> Result<(Channel, Channel)> {
     let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .step(|| "make the channel between launcher and stage")?;
-    Ok((Channel(one), Channel(other)))
+    Ok((Channel::from(one), Channel::from(other)))
 }
 
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.socket.as_fd()
     }
 }
 
 impl From<OwnedFd> for Channel {
     fn from(socket: OwnedFd) -> Self {
-        Self(socket)
+        Self { socket, early: RefCell::default() }
     }
 }
 
@@ -74,7 +82,7 @@ impl Channel {
             Error::new(Kind::System, format!("encode a message between launcher and stage: {cause}"))
         })?;
         bytes.truncate(LONGEST);
-        send_bytes(self.0.as_fd(), &bytes, descriptor).step(|| "send a message between launcher and stage")
+        send_bytes(self.socket.as_fd(), &bytes, descriptor).step(|| "send a message between launcher and stage")
     }
 
     /// Waits for a message; `None` when the other side is gone.
@@ -84,7 +92,7 @@ impl Channel {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             let mut slices = [IoSliceMut::new(&mut bytes)];
-            match rustix::net::recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            match rustix::net::recvmsg(&self.socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
                 Err(Errno::INTR) => {}
                 // The other process was killed with something unread.
                 Err(Errno::CONNRESET) => return Ok(None),
@@ -102,6 +110,19 @@ impl Channel {
             Error::new(Kind::System, format!("decode a message between launcher and stage: {cause}"))
         })?;
         Ok(Some((message, descriptor)))
+    }
+
+    /// In the launcher: the next report; `None` when the stage is gone or has become the program.
+    pub fn receive_report(&self) -> Result<Option<Received>> {
+        match self.early.borrow_mut().pop_front() {
+            Some(early) => Ok(Some(early)),
+            None => self.receive(),
+        }
+    }
+
+    /// Reports that came too early are given again, in order.
+    pub fn put_back(&self, reports: Vec<Received>) {
+        self.early.borrow_mut().extend(reports);
     }
 
     /// In the stage: waits until the launcher says that. The launcher's death is the stage's end.

@@ -51,7 +51,9 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 /// Parses strictly; only when that fails, capabilities that nobody knows are left out (config.md: they MUST be
 /// warned about) and it is tried again.
 fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String>)> {
-    if let Ok(document) = serde_json::from_slice(text) {
+    // serde would read a list as an object whose fields have no names.
+    let object = text.trim_ascii_start().first() == Some(&b'{');
+    if object && let Ok(document) = serde_json::from_slice(text) {
         return Ok((document, Vec::new()));
     }
     let broken = |field: &str, cause: &serde_json::Error| {
@@ -59,6 +61,9 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String
         Error::new(Kind::Invalid, format!("{}: {field}{cause}", path.display()))
     };
     let mut value: Value = serde_json::from_slice(text).map_err(|cause| broken("", &cause))?;
+    if !value.is_object() {
+        return Err(Error::new(Kind::Invalid, format!("{}: is not a JSON object", path.display())));
+    }
     let warnings = drop_unknown_capabilities(&mut value);
     if !warnings.is_empty()
         && let Ok(document) = serde_json::from_value(value)

@@ -4,15 +4,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use rustix::process::{Pid, Resource, Signal};
+use rustix::process::{Pid, Signal};
 
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, hooks, id_maps};
+use super::{console, hooks, id_maps, limits};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::{Host, Plan, Rlimit, Start};
+use crate::plan::{Host, NamespaceKind, Plan, Start};
 use crate::stage::Task;
 use crate::state::{Directory, Identity, Record, Status};
 
@@ -46,8 +46,8 @@ pub struct Booted {
 
 /// Makes the container. On failure nothing is left of it.
 pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
-    check_rootfs(&boot.plan.inside.rootfs.path)?;
     let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None };
+    check_rootfs(&boot.plan.inside.rootfs.path)?;
     boot.directory.write_record(&boot.record)?;
     let start_socket = match boot.plan.inside.start {
         Start::OnRequest => Some(boot.directory.listen_for_start()?),
@@ -71,7 +71,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         doors: &doors,
         extra: start_socket.as_ref().map(AsFd::as_fd),
         preserve_fds: boot.plan.inside.process.preserve_fds,
-        user_namespace: boot.plan.namespaces.has_own(crate::plan::NamespaceKind::User),
+        user_namespace: boot.plan.namespaces.has_own(NamespaceKind::User),
     };
     let (child, channel) = start_stage(&task, &setting)?;
     drop((doors, start_socket));
@@ -89,6 +89,12 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
 
 /// Everything that the launcher does while the stage works.
 fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Channel) -> Result<Option<OwnedFd>> {
+    if let Some(score) = boot.plan.oom_score_adj {
+        set_oom_score(child.pid(), score)?;
+    }
+    if boot.plan.namespaces.has_own(NamespaceKind::User) {
+        limits::raise(child.pid(), &boot.plan.inside.process.rlimits)?;
+    }
     if let Some(maps) = &boot.plan.id_maps {
         id_maps::write(child.pid(), maps)?;
         channel.send(&Go::Mapped, None)?;
@@ -99,7 +105,7 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     }
     let mut terminal = None;
     loop {
-        match channel.receive::<Report>()? {
+        match channel.receive_report()? {
             Some((Report::Ready, _)) => break,
             Some((Report::Failed(error), _)) => return Err(error),
             Some((Report::Console, Some(master))) => terminal = Some(master),
@@ -117,10 +123,6 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
         console::send_master(socket, master.as_fd())?;
         terminal = None;
     }
-    set_limits(child.pid(), &boot.plan.rlimits)?;
-    if let Some(score) = boot.plan.oom_score_adj {
-        set_oom_score(child.pid(), score)?;
-    }
     if let Some(path) = boot.pid_file {
         write_pid_file(path, child.pid())?;
     }
@@ -135,17 +137,24 @@ fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
 }
 
 /// The stage joined its namespaces and goes on as another process; the first one is waited for.
+///
+/// Both report over one channel, so that the second's first words may come before the first's last.
 pub(super) fn wait_for_clone(first: Option<Child>, channel: &Channel) -> Result<Child> {
-    let report = channel.receive::<Report>()?;
-    let result = match report {
-        Some((Report::Cloned(pid), _)) => match Pid::from_raw(pid) {
-            Some(pid) => Child::adopted(pid),
-            None => Err(Error::new(Kind::System, "the stage reports a process 0")),
-        },
-        Some((Report::Failed(error), _)) => Err(error),
-        Some((other, _)) => Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn"))),
-        None => Err(gone(first.as_ref())),
+    let mut early = Vec::new();
+    let result = loop {
+        match channel.receive::<Report>()? {
+            Some((Report::Cloned(pid), _)) => match Pid::from_raw(pid) {
+                Some(pid) => break Child::adopted(pid),
+                None => break Err(Error::new(Kind::System, "the stage reports a process 0")),
+            },
+            Some(report) => early.push(report),
+            None => match early.pop() {
+                Some((Report::Failed(error), _)) => break Err(error),
+                _ => break Err(gone(first.as_ref())),
+            },
+        }
     };
+    channel.put_back(early);
     if let Some(first) = first {
         first.wait()?;
     }
@@ -179,47 +188,6 @@ fn check_rootfs(path: &Path) -> Result<()> {
         Err(errno) => Err(Error::system(format!("root.path: stat {}", path.display()), errno)),
     }
 }
-
-/// setrlimit(2) on the container's process, from outside: only here are the rights to raise a limit.
-pub(super) fn set_limits(pid: Pid, rlimits: &[Rlimit]) -> Result<()> {
-    for limit in rlimits {
-        let Some(resource) = RESOURCES.iter().find(|resource| **resource as u32 == limit.resource) else { continue };
-        let value = |value: u64| (value != u64::MAX).then_some(value);
-        let wanted = rustix::process::Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
-        rustix::process::prlimit(Some(pid), *resource, wanted).map_err(|errno| {
-            let name = format!("{resource:?}").to_uppercase();
-            let error = Error::system(format!("process.rlimits: set RLIMIT_{name} to soft {}, hard {}", limit.soft, limit.hard), errno);
-            match errno {
-                rustix::io::Errno::PERM => {
-                    let now = rustix::process::getrlimit(*resource).maximum;
-                    let now = now.map_or("unlimited".to_owned(), |hard| hard.to_string());
-                    error.remedy(format!("raising a hard limit (here {now}) needs CAP_SYS_RESOURCE; ask for less, or raise the limit of the engine's service"))
-                }
-                _ => error,
-            }
-        })?;
-    }
-    Ok(())
-}
-
-const RESOURCES: [Resource; 16] = [
-    Resource::Cpu,
-    Resource::Fsize,
-    Resource::Data,
-    Resource::Stack,
-    Resource::Core,
-    Resource::Rss,
-    Resource::Nproc,
-    Resource::Nofile,
-    Resource::Memlock,
-    Resource::As,
-    Resource::Locks,
-    Resource::Sigpending,
-    Resource::Msgqueue,
-    Resource::Nice,
-    Resource::Rtprio,
-    Resource::Rttime,
-];
 
 /// proc_pid_oom_score_adj(5)
 pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::boot::{gone, set_limits, set_oom_score, wait_for_clone, write_pid_file};
-use super::console;
+use super::boot::{gone, set_oom_score, wait_for_clone, write_pid_file};
 use super::process::Child;
 use super::task::{Setting, start_stage};
+use super::{console, limits};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{NamespaceKind, Process, Rlimit};
+use crate::plan::{NamespaceKind, Process};
 use crate::stage::{Exec, Task};
 use crate::state::{Identity, Record};
 
@@ -24,8 +24,6 @@ pub struct Join<'a> {
     pub init: Identity,
     /// The program.
     pub process: Process,
-    /// Set from outside.
-    pub rlimits: Vec<Rlimit>,
     /// Written from outside.
     pub oom_score_adj: Option<i32>,
     /// Where the terminal's master goes; without it the caller gets it.
@@ -78,9 +76,16 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
 }
 
 fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<OwnedFd>> {
+    if let Some(score) = join.oom_score_adj {
+        set_oom_score(child.pid(), score)?;
+    }
+    if join.record.namespaces.contains(&NamespaceKind::User) {
+        limits::raise(child.pid(), &join.process.rlimits)?;
+        channel.send(&Go::Mapped, None)?;
+    }
     let mut terminal = None;
     loop {
-        match channel.receive::<Report>()? {
+        match channel.receive_report()? {
             Some((Report::Ready, _)) => break,
             Some((Report::Failed(error), _)) => return Err(error),
             Some((Report::Console, Some(master))) => terminal = Some(master),
@@ -93,10 +98,6 @@ fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<Ow
     if let (Some(socket), Some(master)) = (join.console_socket, &terminal) {
         console::send_master(socket, master.as_fd())?;
         terminal = None;
-    }
-    set_limits(child.pid(), &join.rlimits)?;
-    if let Some(score) = join.oom_score_adj {
-        set_oom_score(child.pid(), score)?;
     }
     if let Some(path) = join.pid_file {
         write_pid_file(path, child.pid())?;

@@ -7,6 +7,7 @@ mod executable;
 mod foreground;
 pub(crate) mod hooks;
 mod id_maps;
+mod limits;
 mod process;
 mod task;
 

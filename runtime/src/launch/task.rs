@@ -9,9 +9,9 @@ use rustix::io::FdFlags;
 use super::executable;
 use super::process::Child;
 use crate::cgroup;
-use crate::channel::{self, Channel, Report};
+use crate::channel::{self, Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::stage::{NAME, Task};
+use crate::stage::{NAME, Task, become_root};
 use crate::sys::process::{CloneOptions, Cloned, clone3, close_on_exec_from, execute_handle, exit_now};
 
 /// What the stage gets beside its task.
@@ -46,7 +46,7 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
     match clone3(&options).map_err(|errno| explain_clone(errno, setting))? {
         Cloned::Parent { pid, pidfd } => Ok((Child::new(pid, pidfd), ours)),
         Cloned::Child => {
-            let error = become_stage(program.as_fd(), &arguments, &handed_over, setting);
+            let error = become_stage(program.as_fd(), &arguments, &handed_over, setting, &theirs);
             let _ = theirs.send(&Report::Failed(error), None);
             exit_now(1)
         }
@@ -73,7 +73,14 @@ fn become_stage(
     arguments: &[CString],
     handed_over: &[BorrowedFd<'_>],
     setting: &Setting<'_>,
+    channel: &Channel,
 ) -> Error {
+    // Before its user is mapped an exec would take all capabilities in the new user namespace away.
+    if setting.clone_flags & libc::CLONE_NEWUSER as u64 != 0
+        && let Err(error) = channel.wait_for(Go::Mapped).and_then(|()| become_root())
+    {
+        return error;
+    }
     if let Err(error) = cgroup::enter_through(setting.doors) {
         return error;
     }

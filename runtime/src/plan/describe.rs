@@ -31,9 +31,6 @@ impl Display for Plan {
             Some(cgroup) => write!(f, "{cgroup}")?,
             None => writeln!(f, "  no cgroup of its own")?,
         }
-        for rlimit in &self.rlimits {
-            writeln!(f, "  limit resource {}: soft {}, hard {}", rlimit.resource, rlimit.soft, rlimit.hard)?;
-        }
         if let Some(score) = self.oom_score_adj {
             writeln!(f, "  set oom_score_adj {score}")?;
         }
@@ -86,6 +83,10 @@ impl Plan {
                 names.join(", ")
             }
         )?;
+        for limit in &process.rlimits {
+            let name = limit.resource().map_or_else(|| limit.resource.to_string(), |resource| format!("{resource:?}"));
+            writeln!(f, "  limit RLIMIT_{}: soft {}, hard {}", name.to_uppercase(), limit.soft, limit.hard)?;
+        }
         if process.no_new_privileges {
             writeln!(f, "  set no_new_privs")?;
         }

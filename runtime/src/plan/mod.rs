@@ -26,8 +26,8 @@ pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
 pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use paths::normalize;
-pub(crate) use process::compile_process;
 pub use process::{Capabilities, Process, Rlimit, Terminal, User, capability_bit};
+pub(crate) use process::{compile_process, limit_error};
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
@@ -98,8 +98,6 @@ pub struct Plan {
     pub id_maps: Option<IdMaps>,
     /// The cgroup, unless the container runs in the caller's.
     pub cgroup: Option<cgroup::Plan>,
-    /// Set by the launcher, which may have rights that the container does not have.
-    pub rlimits: Vec<Rlimit>,
     /// Written by the launcher (`process.oomScoreAdj`).
     pub oom_score_adj: Option<i32>,
     /// Programs to run at the spec's points.
@@ -250,7 +248,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let rootfs = compile_rootfs(request, spec, problems);
     let steps = compile_steps(request, spec, &namespaces, &host.cgroups, cgroup.as_ref(), problems);
     let process = process::compile(request, spec, id_maps.as_ref(), &mut warnings, problems);
-    let (rootfs, (process, rlimits, oom_score_adj)) = (rootfs?, process?);
+    let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
     Some(Plan {
         id: request.id.to_owned(),
         bundle: request.bundle.to_owned(),
@@ -273,7 +271,6 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         namespaces,
         id_maps,
         cgroup,
-        rlimits,
         oom_score_adj,
         hooks,
         warnings,

@@ -14,6 +14,8 @@ use crate::error::Problems;
 /// One entry of `mounts`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Mount {
+    /// Its place in `mounts`.
+    pub index: usize,
     /// Where, as the container sees it; normalized.
     pub destination: PathBuf,
     /// What.
@@ -202,6 +204,7 @@ pub(super) fn compile(
         };
         let Some(kind) = kind else { continue };
         compiled.push(Mount {
+            index,
             destination,
             kind,
             attributes: options.attributes,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Request;
 use super::ids::IdMaps;
-use crate::error::Problems;
+use crate::error::{Error, Problems};
 use crate::seccomp;
 
 /// The container's program.
@@ -31,6 +31,8 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// The system calls it may make.
     pub seccomp: Option<seccomp::Filter>,
+    /// Set when all else is done.
+    pub rlimits: Vec<Rlimit>,
     /// How many descriptors from 3 on it keeps.
     pub preserve_fds: u32,
 }
@@ -108,7 +110,48 @@ pub struct Rlimit {
     pub hard: u64,
 }
 
-type Compiled = (Process, Vec<Rlimit>, Option<i32>);
+impl Rlimit {
+    /// As rustix names it.
+    pub fn resource(self) -> Option<Resource> {
+        RESOURCES.into_iter().find(|resource| *resource as u32 == self.resource)
+    }
+}
+
+const RESOURCES: [Resource; 16] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::Nproc,
+    Resource::Nofile,
+    Resource::Memlock,
+    Resource::As,
+    Resource::Locks,
+    Resource::Sigpending,
+    Resource::Msgqueue,
+    Resource::Nice,
+    Resource::Rtprio,
+    Resource::Rttime,
+];
+
+/// A limit that could not be set.
+pub(crate) fn limit_error(limit: Rlimit, errno: rustix::io::Errno) -> Error {
+    let name = limit.resource().map_or("?".to_owned(), |resource| format!("{resource:?}").to_uppercase());
+    let step = format!("process.rlimits: set RLIMIT_{name} to soft {}, hard {}", limit.soft, limit.hard);
+    let error = Error::system(step, errno);
+    if errno != rustix::io::Errno::PERM {
+        return error;
+    }
+    let now = limit.resource().and_then(|resource| rustix::process::getrlimit(resource).maximum);
+    let now = now.map_or("unlimited".to_owned(), |hard| hard.to_string());
+    error.remedy(format!(
+        "raising a hard limit (here {now}) needs CAP_SYS_RESOURCE; ask for less, or raise the limit of the engine's service"
+    ))
+}
+
+type Compiled = (Process, Option<i32>);
 
 pub(super) fn compile(
     request: &Request<'_>,
@@ -167,9 +210,10 @@ pub(crate) fn compile_process(
         capabilities: compile_capabilities(process, problems),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         seccomp,
+        rlimits: compile_rlimits(process, problems),
         preserve_fds,
     };
-    (compiled, compile_rlimits(process, problems), compile_oom_score(process.oom_score_adj(), problems))
+    (compiled, compile_oom_score(process.oom_score_adj(), problems))
 }
 
 fn compile_user(user: &oci_spec::runtime::User, id_maps: Option<&IdMaps>, problems: &mut Problems) -> User {

@@ -18,6 +18,7 @@ mod root;
 mod user;
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
@@ -31,12 +32,18 @@ use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
 use crate::state::{Document, Status};
 use crate::sys::process::{exit_now, inherited_descriptor};
 
+pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;
 use self::root::Root;
 
 /// How the launcher names the stage (`argv[0]`): the program that a caller of this library links must call
 /// [`enter_if_stage`] first of all.
 pub const NAME: &str = "pipkin-stage";
+
+/// The stage's `comm` while it sets the container up, and while it waits for `start`: the kernel replaces it when the
+/// program begins, so that a container's status can be read from its process.
+pub(crate) const SETTING_UP: &CStr = c"pipkin-stage";
+pub(crate) const WAITING: &CStr = c"pipkin-created";
 
 /// What the stage is asked to do.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -114,6 +121,7 @@ fn read_task(file: OwnedFd) -> Result<Task> {
 /// Makes the container and becomes its program.
 fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<Infallible> {
     rustix::process::umask(Mode::empty());
+    rustix::thread::set_name(SETTING_UP).step(|| "name the process")?;
     namespaces::enter(inside, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
     user::join_session_keyring(&inside.id)?;
@@ -133,6 +141,7 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     if let Some(inside_hooks) = &inside.hooks {
         hooks::run("createContainer", &inside_hooks.create_container, &own_state(inside_hooks, Status::Creating))?;
     }
+    pivot::make_readonly(&root, &inside.rootfs)?;
     pivot::create_working_directory(&root, &inside.process.cwd)?;
     pivot::change_root(&root, &inside.rootfs)?;
     namespaces::set_names(inside)?;
@@ -141,6 +150,10 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     }
     drop((root, procfs));
     let prepared = program::prepare(&inside.process, terminal)?;
+    // Before the launcher hears that all is ready: whoever looks after `create` must see a created container.
+    if inside.start == Start::OnRequest {
+        rustix::thread::set_name(WAITING).step(|| "name the process")?;
+    }
     channel.send(&Report::Ready, None)?;
     channel.wait_for(Go::Proceed)?;
     match (inside.start, start) {

@@ -17,7 +17,7 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// Carries out one entry of `mounts`.
 pub(super) fn mount(root: &Root, mount: &Mount, _procfs: &Procfs) -> Result<()> {
-    let during = |error: Error| error.during(format!("mount {}", mount.destination.display()));
+    let during = |error: Error| error.during(format!("mounts[{}]: mount {}", mount.index, mount.destination.display()));
     let handle = match &mount.kind {
         MountKind::Filesystem { filesystem, source, parameters, copy_up } => {
             new_filesystem(root, mount, filesystem, source, parameters, *copy_up)

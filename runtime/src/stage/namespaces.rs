@@ -26,10 +26,10 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     }
     if inside.namespaces.join_before_clone() {
         continue_as_child(inside.namespaces.clone_flags(), &inside.namespaces, channel)?;
-    }
-    if inside.new_user_namespace {
-        channel.wait_for(Go::Mapped)?;
-        become_root()?;
+        if inside.new_user_namespace {
+            channel.wait_for(Go::Mapped)?;
+            become_root()?;
+        }
     }
     Ok(())
 }
@@ -67,7 +67,7 @@ fn names(namespaces: &Namespaces) -> String {
 }
 
 /// A new user namespace gives all capabilities but leaves the ids of the caller; files have to be root's.
-fn become_root() -> Result<()> {
+pub(crate) fn become_root() -> Result<()> {
     // Refused where setgroups is denied (a single mapped id), and then there is nothing to drop either.
     let _ = rustix::thread::set_thread_groups(&[]);
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
@@ -109,5 +109,10 @@ pub(super) fn join_process(exec: &Exec, init: OwnedFd, channel: &Channel) -> Res
     if exec.user_namespace {
         become_root()?;
     }
-    continue_as_child(0, &Namespaces::default(), channel)
+    continue_as_child(0, &Namespaces::default(), channel)?;
+    if exec.user_namespace {
+        // The launcher knows this process now, and has raised the limits that only it can raise.
+        channel.wait_for(Go::Mapped)?;
+    }
+    Ok(())
 }

@@ -32,6 +32,15 @@ pub(super) fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
     Ok(Root::from(tree))
 }
 
+/// `root.readonly`: once all mount points are made.
+pub(super) fn make_readonly(root: &Root, rootfs: &Rootfs) -> Result<()> {
+    if !rootfs.readonly {
+        return Ok(());
+    }
+    let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+    mount_setattr(root, &readonly, false).step(|| "make the root file system read-only")
+}
+
 /// `process.cwd` is made where it is missing, inside the root only (as runc does; CVE-2024-45310).
 pub(super) fn create_working_directory(root: &Root, path: &Path) -> Result<()> {
     match root.create_directory(path) {
@@ -49,10 +58,6 @@ pub(super) fn create_working_directory(root: &Root, path: &Path) -> Result<()> {
 
 /// pivot_root(2), without a directory for the old root, which is left at once.
 pub(super) fn change_root(root: &Root, rootfs: &Rootfs) -> Result<()> {
-    if rootfs.readonly {
-        let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
-        mount_setattr(root, &readonly, false).step(|| "make the root file system read-only")?;
-    }
     rustix::process::fchdir(root).step(|| "change into the root file system")?;
     rustix::process::pivot_root(".", ".")
         .step(|| format!("pivot_root into {}", rootfs.path.display()))

@@ -14,7 +14,7 @@ use rustix::net::SocketFlags;
 use super::console::Terminal;
 use super::{environment, explain, user};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::Process;
+use crate::plan::{Process, Rlimit, limit_error};
 use crate::seccomp;
 use crate::sys::process::{close_on_exec_from, exit_now, reset_signals};
 
@@ -35,6 +35,7 @@ pub(super) fn prepare<'a>(process: &'a Process, terminal: Option<Terminal>) -> R
         Some(terminal) => terminal.take(&process.user)?,
         None => user::own_standard_descriptors(&process.user),
     }
+    set_limits(&process.rlimits)?;
     let entered = enter_working_directory(process);
     user::become_user(&process.user, &process.capabilities)?;
     // Some directories only their owner may enter, such as a home on NFS.
@@ -50,6 +51,17 @@ pub(super) fn prepare<'a>(process: &'a Process, terminal: Option<Terminal>) -> R
         .map_err(|_| Error::invalid("process.args", "has a NUL in it"))?;
     let environment = environment::compile(&process.env, process.user.uid)?;
     Ok(Prepared { process, program, arguments, environment })
+}
+
+/// The last moment: afterwards this is the program's user, and before it a low limit would hinder the set-up.
+fn set_limits(rlimits: &[Rlimit]) -> Result<()> {
+    for limit in rlimits {
+        let Some(resource) = limit.resource() else { continue };
+        let value = |value: u64| (value != u64::MAX).then_some(value);
+        let limits = rustix::process::Rlimit { current: value(limit.soft), maximum: value(limit.hard) };
+        rustix::process::setrlimit(resource, limits).map_err(|errno| limit_error(*limit, errno))?;
+    }
+    Ok(())
 }
 
 fn enter_working_directory(process: &Process) -> Result<()> {

@@ -186,8 +186,12 @@ impl Directory {
     pub fn status(&self, record: &Record) -> Result<Status> {
         let Some(init) = self.init()? else { return Ok(Status::Creating) };
         let Some(process) = init.state()? else { return Ok(Status::Stopped) };
-        if process.name == crate::stage::NAME && self.waits_for_start() {
+        let named = |name: &std::ffi::CStr| process.name.as_bytes() == name.to_bytes();
+        if named(crate::stage::WAITING) && self.waits_for_start() {
             return Ok(Status::Created);
+        }
+        if named(crate::stage::SETTING_UP) {
+            return Ok(Status::Creating);
         }
         let frozen = record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.open().is_frozen())?;
         Ok(if frozen { Status::Paused } else { Status::Running })
