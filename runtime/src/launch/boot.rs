@@ -60,8 +60,13 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         doors = cgroup.doors()?;
         undo.cgroup = Some(cgroup);
     }
-    if let Some(cgroup) = &undo.cgroup {
-        boot.plan.inside.show_cgroup(&cgroup.record(), &boot.host.cgroups);
+    if let Some(made) = undo.cgroup.as_ref().map(Cgroup::record)
+        && boot.record.cgroup.as_ref() != Some(&made)
+    {
+        // Without rights there can be less of it than was planned.
+        boot.plan.inside.show_cgroup(&made, &boot.host.cgroups);
+        boot.record.cgroup = Some(made);
+        boot.directory.write_record(&boot.record)?;
     }
     let task = Task::Boot(boot.plan.inside.clone());
     let joins_first = boot.plan.namespaces.join_before_clone();

@@ -92,6 +92,8 @@ impl From<LinuxNamespaceType> for NamespaceKind {
 /// A namespace that exists already.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Join {
+    /// Its place in `linux.namespaces`.
+    pub index: usize,
     /// Its type.
     pub kind: NamespaceKind,
     /// A file such as /proc/1/ns/net.
@@ -126,7 +128,7 @@ impl Namespaces {
                     problems
                         .add(format!("linux.namespaces[{index}].path"), format!("{path:?} is not an absolute path"));
                 }
-                Some(path) => compiled.join.push(Join { kind, path: path.clone() }),
+                Some(path) => compiled.join.push(Join { index, kind, path: path.clone() }),
             }
         }
         if !compiled.makes(NamespaceKind::Mount) {

@@ -269,10 +269,8 @@ fn compile_rlimits(process: &oci_spec::runtime::Process, problems: &mut Problems
             problems.add(format!("process.rlimits[{index}]"), format!("{} is listed twice", rlimit.typ()));
         }
         if rlimit.soft() > rlimit.hard() {
-            problems.add(
-                format!("process.rlimits[{index}].soft"),
-                format!("{} is above hard, {}", rlimit.soft(), rlimit.hard()),
-            );
+            let (name, soft, hard) = (rlimit.typ(), rlimit.soft(), rlimit.hard());
+            problems.add(format!("process.rlimits[{index}].soft"), format!("{name}: {soft} is above hard, {hard}"));
         }
         compiled.push(Rlimit { resource, soft: rlimit.soft(), hard: rlimit.hard() });
     }

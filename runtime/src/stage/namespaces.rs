@@ -17,8 +17,7 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     let opened = open_all(&inside.namespaces.join)?;
     for (join, file) in inside.namespaces.join.iter().zip(&opened) {
         let flag = CloneFlags::from_bits_truncate(join.kind.clone_flag() as i32);
-        nix::sched::setns(file.as_fd(), flag)
-            .step(|| format!("join the {} namespace of {}", join.kind.name(), join.path.display()))?;
+        nix::sched::setns(file.as_fd(), flag).step(|| named(join, "join"))?;
     }
     drop(opened);
     if inside.namespaces.joins(NamespaceKind::User) {
@@ -34,12 +33,15 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
+fn named(join: &Join, verb: &str) -> String {
+    format!("linux.namespaces[{}]: {verb} the {} namespace {}", join.index, join.kind.name(), join.path.display())
+}
+
 /// All of them, before the first is joined: after that the paths may mean something else.
 fn open_all(joins: &[Join]) -> Result<Vec<OwnedFd>> {
     let open = |join: &Join| {
         rustix::fs::open(&join.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
-            let error =
-                Error::system(format!("open the {} namespace {}", join.kind.name(), join.path.display()), errno);
+            let error = Error::system(named(join, "open"), errno);
             if errno == rustix::io::Errno::NOENT {
                 error.remedy("does the process or bind mount still exist?")
             } else {
