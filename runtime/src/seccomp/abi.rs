@@ -169,15 +169,15 @@ mod tests {
 
     #[test]
     fn private_calls_of_arm_get_their_real_numbers() {
-        let slot = find("set_tls").and_then(|row| Abi::Arm.slot(row)).unwrap();
-        assert_eq!(Abi::Arm.number(slot), 0xf0005);
-        assert!(slot < SLOTS);
+        let slot = find("set_tls").and_then(|row| Abi::Arm.slot(row));
+        assert_eq!(slot.map(|slot| Abi::Arm.number(slot)), Some(0xf0005));
+        assert!(slot.is_some_and(|slot| slot < SLOTS));
         assert_eq!(find("set_tls").and_then(|row| Abi::X86_64.slot(row)), None);
     }
 
     #[test]
     fn numbers_of_x32_carry_its_bit() {
-        let slot = find("execve").and_then(|row| Abi::X32.slot(row)).unwrap();
-        assert_eq!(Abi::X32.number(slot), 0x4000_0000 + 520);
+        let slot = find("execve").and_then(|row| Abi::X32.slot(row));
+        assert_eq!(slot.map(|slot| Abi::X32.number(slot)), Some(0x4000_0000 + 520));
     }
 }

@@ -18,6 +18,8 @@ pub mod notify;
 mod profile;
 mod program;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::OwnedFd;
 

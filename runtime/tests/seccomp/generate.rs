@@ -30,13 +30,15 @@ impl Random {
     }
 }
 
-/// How far the rules of one system call may go apart.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Actions {
-    /// All rules of one system call have the same action: how they overlap makes no difference.
-    OneEach,
-    /// Any.
-    Any,
+/// What kind of profiles to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// `SCMP_CMP_*` to use.
+    pub operators: &'static [&'static str],
+    /// One rule with one condition for a system call, at most.
+    pub single: bool,
+    /// All rules of one system call have the same action, so that it makes no difference which is tried first.
+    pub one_action: bool,
 }
 
 const ACTIONS: [(&str, Option<u32>); 11] = [
@@ -53,8 +55,9 @@ const ACTIONS: [(&str, Option<u32>); 11] = [
     ("SCMP_ACT_TRAP", None),
 ];
 
-const OPERATORS: [&str; 7] =
-    ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"];
+/// Comparisons for equality first, then those that libseccomp 2.5.4 gets wrong where several rules meet.
+pub const OPERATORS: [&str; 7] =
+    ["SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_GE", "SCMP_CMP_GT"];
 
 const VALUES: [u64; 14] = [
     0,
@@ -96,7 +99,7 @@ const SPECIAL: [&str; 18] = [
 ];
 
 /// A random profile for these architectures.
-pub fn profile(random: &mut Random, names: &[String], architectures: &[&str], actions: Actions) -> LinuxSeccomp {
+pub fn profile(random: &mut Random, names: &[String], architectures: &[&str], shape: Shape) -> LinuxSeccomp {
     let (default, errno) = random.pick(&ACTIONS);
     let architectures: Vec<&str> = architectures.iter().copied().filter(|_| random.chance(60)).collect();
     let crowd: Vec<&str> = (0..8).map(|_| any_name(random, names)).collect();
@@ -110,12 +113,14 @@ pub fn profile(random: &mut Random, names: &[String], architectures: &[&str], ac
         let mut action = random.pick(&ACTIONS);
         for _ in 0..count {
             let name = if conditional { random.pick(&crowd) } else { any_name(random, names) };
-            match (actions, action_of.get(name)) {
-                (Actions::OneEach, Some(other)) if conditional => action = *other,
-                (Actions::OneEach, Some(other)) if *other != action => continue,
+            let family = family(name);
+            match action_of.get(family) {
+                Some(_) if shape.single && conditional => continue,
+                Some(other) if shape.one_action && conditional => action = *other,
+                Some(other) if shape.one_action && *other != action => continue,
                 _ => {}
             }
-            action_of.insert(name, action);
+            action_of.insert(family, action);
             of_rule.push(name);
         }
         if of_rule.is_empty() {
@@ -126,7 +131,9 @@ pub fn profile(random: &mut Random, names: &[String], architectures: &[&str], ac
             entry["errnoRet"] = errno.into();
         }
         if conditional {
-            entry["args"] = (0..1 + random.below(3)).map(|_| argument(random)).collect();
+            entry["args"] = (0..if shape.single { 1 } else { 1 + random.below(3) })
+                .map(|_| argument(random, shape.operators))
+                .collect();
         }
         syscalls.push(entry);
     }
@@ -137,12 +144,45 @@ pub fn profile(random: &mut Random, names: &[String], architectures: &[&str], ac
     serde_json::from_value(profile).expect("a profile")
 }
 
+/// On x86 the socket calls also meet in one, and so do those of System V IPC.
+fn family(name: &str) -> &str {
+    const SOCKET: [&str; 21] = [
+        "socket",
+        "bind",
+        "connect",
+        "listen",
+        "accept",
+        "getsockname",
+        "getpeername",
+        "socketpair",
+        "send",
+        "recv",
+        "sendto",
+        "recvfrom",
+        "shutdown",
+        "setsockopt",
+        "getsockopt",
+        "sendmsg",
+        "recvmsg",
+        "accept4",
+        "recvmmsg",
+        "sendmmsg",
+        "socketcall",
+    ];
+    match name {
+        name if SOCKET.contains(&name) => "socketcall",
+        "ipc" => "ipc",
+        name if ["sem", "shm", "msg"].contains(&&name[..name.len().min(3)]) => "ipc",
+        other => other,
+    }
+}
+
 fn any_name<'n>(random: &mut Random, names: &'n [String]) -> &'n str {
     if random.chance(30) { SPECIAL[random.below(SPECIAL.len())] } else { &names[random.below(names.len())] }
 }
 
-fn argument(random: &mut Random) -> Value {
-    let operator = random.pick(&OPERATORS);
+fn argument(random: &mut Random, operators: &[&str]) -> Value {
+    let operator = random.pick(operators);
     let index = if random.chance(70) { random.below(2) } else { random.below(6) };
     json!({ "index": index, "op": operator, "value": random.pick(&VALUES), "valueTwo": random.pick(&VALUES) })
 }

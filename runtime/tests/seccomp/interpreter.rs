@@ -16,8 +16,8 @@ impl Call {
             0 => self.number,
             4 => self.architecture,
             8 | 12 => 0,
-            16..64 if offset % 8 == 0 => self.arguments[(offset as usize - 16) / 8] as u32,
-            16..64 if offset % 4 == 0 => (self.arguments[(offset as usize - 16) / 8] >> 32) as u32,
+            16..64 if offset.is_multiple_of(8) => self.arguments[(offset as usize - 16) / 8] as u32,
+            16..64 if offset.is_multiple_of(4) => (self.arguments[(offset as usize - 16) / 8] >> 32) as u32,
             _ => panic!("the kernel takes no load from offset {offset}"),
         }
     }
@@ -51,7 +51,7 @@ pub fn check(program: &[Instruction]) {
     for (at, instruction) in program.iter().enumerate() {
         let left = program.len() - at - 1;
         match instruction.code {
-            0x20 => assert!(instruction.k < 64 && instruction.k % 4 == 0),
+            0x20 => assert!(instruction.k < 64 && instruction.k.is_multiple_of(4)),
             0x54 | 0x06 => {}
             0x05 => assert!((instruction.k as usize) < left),
             0x15 | 0x25 | 0x35 | 0x45 => assert!(usize::from(instruction.jt.max(instruction.jf)) < left),

@@ -1,5 +1,6 @@
 //! What a profile means, said as plainly as possible: a list of rules for each number, tried one after the other.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompOperator};
@@ -39,13 +40,15 @@ impl Model {
                 }
                 let half = !matches!(arch, Arch::ScmpArchX86_64 | Arch::ScmpArchAarch64);
                 for arguments in alternatives(entry.args().as_deref().unwrap_or_default()) {
-                    let rule = Rule { arguments, action, half };
+                    let mut rule = Rule { arguments, action, half };
+                    rule.normalize();
                     for name in entry.names() {
                         model.add(reference, arch, name, &rule);
                     }
                 }
             }
         }
+        model.rules.values_mut().for_each(|rules| rules.sort_by(Rule::by_precedence));
         model
     }
 
@@ -58,12 +61,12 @@ impl Model {
             rule.arguments.retain(|argument| argument.index() != 0);
             let first = LinuxSeccompArgBuilder::default().index(0usize).op(LinuxSeccompOperator::ScmpCmpEq).value(call);
             let first = first.build().expect("an argument");
-            rule.arguments.push(first);
+            rule.arguments.insert(0, first);
             self.rules.entry((Arch2::of(arch), number)).or_default().push(rule);
         }
     }
 
-    /// The decision, where no two matching rules contradict each other.
+    /// The decision: of a rule without conditions, else of the most particular rule that matches.
     pub fn decide(&self, call: &Call) -> u32 {
         let arch = Arch2::of_call(call);
         let x32_is_foreign = arch.architecture == Arch::ScmpArchX86_64 as u32
@@ -82,30 +85,46 @@ impl Model {
     }
 }
 
-impl Model {
-    /// The rules for a call's number.
-    pub fn describe(&self, call: &Call) -> String {
-        let of = |rule: &Rule| {
-            let one = |a: &LinuxSeccompArg| {
-                format!("{}{}{:x}/{:x}", a.index(), &a.op().to_string()[8..], a.value(), a.value_two().unwrap_or(0))
-            };
-            let all: Vec<String> = rule.arguments.iter().map(one).collect();
-            format!("[{}]->{:x}", all.join(" & "), rule.action)
-        };
-        let rules = self.rules.get(&(Arch2::of_call(call), call.number));
-        rules.into_iter().flatten().map(of).collect::<Vec<_>>().join("  ")
-    }
-}
-
 impl Rule {
+    /// libseccomp's order: later arguments first, equality before order, tighter bounds and larger values first, and
+    /// what has fewer conditions before what goes on from there.
+    fn by_precedence(&self, other: &Self) -> Ordering {
+        let class = |a: &LinuxSeccompArg| match a.op() {
+            LinuxSeccompOperator::ScmpCmpLt | LinuxSeccompOperator::ScmpCmpLe => 1,
+            LinuxSeccompOperator::ScmpCmpGt | LinuxSeccompOperator::ScmpCmpGe => 2,
+            _ => 0,
+        };
+        let value = |a: &LinuxSeccompArg| match a.op() {
+            LinuxSeccompOperator::ScmpCmpMaskedEq => a.value_two().unwrap_or(0) & a.value() & self.mask(),
+            _ => a.value() & self.mask(),
+        };
+        for (a, b) in self.arguments.iter().zip(&other.arguments) {
+            let by_value = if class(a) == 1 { value(a).cmp(&value(b)) } else { value(b).cmp(&value(a)) };
+            let order = b.index().cmp(&a.index()).then(class(a).cmp(&class(b))).then(by_value);
+            if order.is_ne() {
+                return order;
+            }
+        }
+        self.arguments.len().cmp(&other.arguments.len())
+    }
+
+    /// Leaves out what is always true.
+    fn normalize(&mut self) {
+        let mask = self.mask();
+        self.arguments.retain(|a| a.op() != LinuxSeccompOperator::ScmpCmpMaskedEq || a.value() & mask != 0);
+        self.arguments.sort_by_key(|a| a.index());
+    }
+
+    fn mask(&self) -> u64 {
+        if self.half { 0xffff_ffff } else { u64::MAX }
+    }
+
     fn always(&self) -> bool {
-        let mask = if self.half { 0xffff_ffff } else { u64::MAX };
-        let trivial = |a: &LinuxSeccompArg| a.op() == LinuxSeccompOperator::ScmpCmpMaskedEq && a.value() & mask == 0;
-        self.arguments.iter().all(trivial)
+        self.arguments.is_empty()
     }
 
     fn matches(&self, call: &Call) -> bool {
-        let mask = if self.half { 0xffff_ffff } else { u64::MAX };
+        let mask = self.mask();
         self.arguments.iter().all(|argument| {
             let (actual, value) = (call.arguments[argument.index()] & mask, argument.value() & mask);
             match argument.op() {
