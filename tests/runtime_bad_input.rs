@@ -111,7 +111,7 @@ const CASES: &[Case] = &[
     (
         "a soft limit above the hard one",
         |b| b.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 20, "hard": 10}]),
-        &["RLIMIT_NOFILE"],
+        &["process.rlimits", "20"],
     ),
     (
         "an oom_score_adj out of range",
