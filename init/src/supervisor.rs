@@ -180,16 +180,20 @@ impl<'a> Supervisor<'a> {
         }
         let code = self.ended?;
         match self.settings.rest {
-            _ if change.is_err() => return Some(self.final_code(code)), // ECHILD: there is nobody left
-            Rest::Leave => return Some(self.final_code(code)),
+            Rest::Leave => {}
             Rest::Terminate => {
-                let leader = self.child?;
-                let _ = signals::send(self.settings.rewrites.apply(Signal::TERM)?, signals::Target::Group(leader));
-                return Some(self.final_code(code));
+                // Also when this process has no children any more: without a subreaper orphans go elsewhere.
+                if let (Some(leader), Some(signal)) = (self.child, self.settings.rewrites.apply(Signal::TERM)) {
+                    let _ = signals::send(signal, signals::Target::Group(leader));
+                }
             }
-            Rest::Wait(limit) => self.begin_to_wait(limit),
+            Rest::Wait(limit) if change.is_ok() => {
+                self.begin_to_wait(limit);
+                return None;
+            }
+            Rest::Wait(_) => {} // ECHILD: there is nobody left
         }
-        None
+        Some(self.final_code(code))
     }
 
     fn main_child_ended(&mut self, code: u8, change: Change) {
