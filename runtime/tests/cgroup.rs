@@ -30,9 +30,15 @@ impl Box_ {
 
     fn try_new(name: &str, resources: Value) -> Result<Box_> {
         let plan = plan(name, resources).map_err(|problems| problems.into_result().unwrap_err())?;
-        let cgroup = Cgroup::create(&plan)?;
-        let parents = plan.record().mounts().iter().map(|m| m.directory.parent().unwrap().to_owned()).collect();
-        Ok(Box_ { cgroup, parents })
+        Ok(Box_::of(&plan, Cgroup::create(&plan)?))
+    }
+
+    fn of(plan: &Plan, cgroup: Cgroup) -> Box_ {
+        // In every hierarchy, because an update may join one more.
+        let path = plan.record().mounts()[0].directory.clone();
+        let parent = path.parent().unwrap().file_name().unwrap().to_owned();
+        let parents = Layout::detect().unwrap().hierarchies.iter().map(|h| h.mount_point.join(&parent)).collect();
+        Box_ { cgroup, parents }
     }
 
     fn directory(&self, version: Version) -> PathBuf {
@@ -52,13 +58,15 @@ impl Box_ {
         let child = std::thread::scope(|scope| {
             let start = || {
                 enter_through(&doors).unwrap();
-                Command::new("/bin/sh")
+                let child = Command::new("/bin/sh")
                     .args(["-c", &script])
                     .stdin(Stdio::piped())
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
-                    .spawn()
-                    .unwrap()
+                    .spawn();
+                // Out again, or the end of the cgroup could be that of the test.
+                leave();
+                child.unwrap()
             };
             scope.spawn(start).join().unwrap()
         });
@@ -108,6 +116,14 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// The calling thread goes back to the cgroups that the process has.
+fn leave() {
+    for hierarchy in Layout::detect().unwrap().hierarchies.iter().filter(|h| h.version == Version::V1) {
+        let own = hierarchy.own.strip_prefix(&hierarchy.root).unwrap();
+        std::fs::write(hierarchy.mount_point.join(own).join("tasks"), "0").unwrap();
     }
 }
 
@@ -451,8 +467,7 @@ fn hands_the_cgroup_to_its_owner() {
     }
     let plan = plan("owner", json!({})).unwrap().owned_by(12345);
     let cgroup = Cgroup::create(&plan).unwrap();
-    let parents = plan.record().mounts().iter().map(|m| m.directory.parent().unwrap().to_owned()).collect();
-    let test = Box_ { cgroup, parents };
+    let test = Box_::of(&plan, cgroup);
     if test.cgroup.clone_into().is_none() {
         return;
     }
@@ -460,4 +475,161 @@ fn hands_the_cgroup_to_its_owner() {
     let uid = |path: &Path| std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path).unwrap());
     assert_eq!([uid(&own), uid(&own.join("cgroup.procs")), uid(&own.join("cgroup.subtree_control"))], [12345; 3]);
     assert_eq!(uid(&own.join("cgroup.freeze")), 0, "limits stay out of the owner's reach");
+}
+
+fn update(test: &Box_, resources: Value) -> Result<()> {
+    // As another command does it: found again by the record.
+    test.cgroup.record().open().update(&serde_json::from_value(resources).unwrap())
+}
+
+#[test]
+fn update_changes_memory_and_swap_in_either_direction() {
+    if !is_root() {
+        return;
+    }
+    let megabytes = |limit: i64, swap: i64| json!({"memory": {"limit": limit << 20, "swap": swap << 20}});
+    if !has("memory") {
+        return assert_refused("update", megabytes(16, 32), "memory");
+    }
+    let test = Box_::new("update", megabytes(16, 32));
+    let child = test.spawn("read forever");
+    for (limit, swap) in [(64, 64), (128, 256), (8, 16), (16, 16)] {
+        update(&test, megabytes(limit, swap)).unwrap();
+        let stats = test.cgroup.stats().unwrap();
+        assert_eq!((stats.memory.usage.limit, stats.memory.swap.limit), ((limit as u64) << 20, (swap as u64) << 20));
+    }
+    let error = update(&test, json!({"memory": {"limit": 4096, "checkBeforeUpdate": true}})).unwrap_err();
+    assert!(error.kind() == Kind::Invalid && error.to_string().starts_with("memory.limit: 4096: "), "{error}");
+    update(&test, json!({"memory": {"limit": -1}})).unwrap();
+    assert!(test.cgroup.stats().unwrap().memory.swap.limit > 1 << 60);
+    drop(child);
+}
+
+#[test]
+fn update_changes_period_quota_and_burst_in_either_direction() {
+    if !is_root() || !has("cpu") {
+        return;
+    }
+    let test = Box_::new("update-cpu", json!({"cpu": {"quota": 10_000, "period": 100_000, "burst": 5_000}}));
+    for (quota, period, burst) in [(2_000, 10_000, 1_000), (500_000, 1_000_000, 400_000), (20_000, 50_000, 0)] {
+        update(&test, json!({"cpu": {"quota": quota, "period": period, "burst": burst}})).unwrap();
+    }
+    let mount = test.cgroup.record().mounts().into_iter().find(|m| m.options.split(',').any(|o| o == "cpu"));
+    if let Some(mount) = mount {
+        let read = |name: &str| std::fs::read_to_string(mount.directory.join(name)).unwrap().trim().to_owned();
+        let now = ["cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.cfs_burst_us"].map(read);
+        assert_eq!(now, ["20000", "50000", "0"]);
+    }
+}
+
+#[test]
+fn update_limits_processors_that_were_not_limited() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("update-cpuset", json!({}));
+    if !has("cpuset") {
+        let error = update(&test, json!({"cpu": {"cpus": "0"}})).unwrap_err().to_string();
+        return assert!(error.contains("needs the cgroup controller \"cpuset\""), "{error}");
+    }
+    let mut child = test.spawn("sleep 1000 & echo up; wait");
+    child.lines().read_line(&mut String::new()).unwrap();
+    update(&test, json!({"cpu": {"cpus": "0"}})).unwrap();
+    update(&test, json!({"cpu": {"cpus": "0"}})).unwrap();
+    let all = test.cgroup.processes().unwrap();
+    assert_eq!(all.len(), 2);
+    for pid in all {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+        assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+    }
+    assert_eq!(test.cgroup.stats().unwrap().cpuset.cpus, [0]);
+    // Who joins later joins here, too.
+    let output = test.run("grep Cpus_allowed_list /proc/self/status");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).split_whitespace().last(), Some("0"));
+}
+
+#[test]
+fn update_replaces_the_device_rules() {
+    if !is_root() {
+        return;
+    }
+    let rule = |device: (u32, u32), access: &str| json!({"allow": true, "type": "c", "major": device.0, "minor": device.1, "access": access});
+    let deny = json!({"allow": false, "access": "rwm"});
+    let test = Box_::new("update-devices", json!({"devices": [deny, rule(KMSG, "r")]}));
+    test.cgroup.restrict().unwrap();
+    let steps = [
+        (json!({"devices": [deny, rule(FUSE, "rw")]}), "1:11 m 10:229 m 10:229 r 10:229 w "),
+        (json!({"devices": [deny, rule(KMSG, "w"), rule(FUSE, "w")]}), "1:11 m 1:11 w 10:229 m 10:229 w "),
+        (json!({"devices": [{"allow": true, "access": "rwm"}]}), "1:11 m 1:11 r 1:11 w 10:229 m 10:229 r 10:229 w "),
+        (json!({"devices": [deny]}), "1:11 m 10:229 m "),
+    ];
+    for (resources, expected) in steps {
+        update(&test, resources.clone()).unwrap();
+        assert_eq!(access(Some(&test), &[KMSG, FUSE]), expected, "{resources}");
+    }
+}
+
+#[test]
+fn a_wrong_update_changes_nothing() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("update-wrong", json!({}));
+    let wrong = [
+        (json!({"pids": {"limit": -2}}), "pids.limit: -2"),
+        (json!({"memory": {"limit": 100, "swap": 50}}), "memory.swap: 50"),
+        (json!({"cpu": {"cpus": "x"}}), "cpu.cpus: \"x\""),
+        (json!({"unified": {"../memory.max": "1"}}), "unified.../memory.max: must be CONTROLLER.NAME"),
+        (json!({"devices": [{"allow": true, "access": "z"}]}), "devices[0].access: \"z\""),
+    ];
+    for (resources, text) in wrong {
+        let error = update(&test, resources).unwrap_err();
+        assert!(error.kind() == Kind::Invalid && error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn figures_agree_with_the_files() {
+    if !is_root() {
+        return;
+    }
+    let test = Box_::new("stats", json!({}));
+    let mut child = test.spawn("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 1000 & echo done; wait");
+    child.lines().read_line(&mut String::new()).unwrap();
+    let stats = test.cgroup.stats().unwrap();
+    assert!(stats.cpu.usage.total > 1_000_000, "{:?}", stats.cpu);
+    if has("pids") {
+        assert_eq!(stats.pids.current, 2);
+    }
+    if has("memory") {
+        assert!(stats.memory.usage.usage > 0 && stats.memory.raw.len() > 20 && stats.memory.usage.max > 0);
+    }
+    if test.cgroup.clone_into().is_some() && Path::new("/proc/pressure").exists() {
+        assert!(stats.cpu.psi.is_some() && stats.memory.psi.is_some() && stats.blkio.psi.is_some());
+    }
+    // A cgroup that is gone has used nothing.
+    test.cgroup.kill().unwrap();
+    test.cgroup.remove().unwrap();
+    assert_eq!(test.cgroup.stats().unwrap(), pipkin_runtime::cgroup::Stats::default());
+}
+
+#[test]
+fn tells_of_a_kill_for_want_of_memory() {
+    if !is_root() {
+        return;
+    }
+    let limit = json!({"memory": {"limit": 16 << 20}});
+    if !has("memory") {
+        return assert_refused("oom", limit, "memory");
+    }
+    let test = Box_::new("oom", limit);
+    let watch = test.cgroup.watch_oom().unwrap().expect("there is a memory controller");
+    assert_eq!(watch.kills().unwrap(), Some(0));
+    let child = test.spawn("head -c 64M /dev/zero | tail -n 1 >/dev/null");
+    let (fd, events) = watch.poll_on();
+    let patience = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut [rustix::event::PollFd::new(&fd, events)], Some(&patience)).unwrap(), 1);
+    child.wait_with_output();
+    assert_eq!((watch.kills().unwrap(), test.cgroup.oom_kills().unwrap()), (Some(1), Some(1)));
+    assert_eq!(test.cgroup.stats().unwrap().memory.event_count.oom_kill, 1);
 }

@@ -10,6 +10,7 @@ use super::file;
 use super::handle::{Cgroup, OpenSeat, collect};
 use super::layout::Version;
 use super::plan::{Group, Plan};
+use super::record::Seat;
 use super::setting::{Absent, Setting};
 use crate::error::{Context, Error, Kind, Result};
 
@@ -32,13 +33,14 @@ impl Cgroup {
             }
         }
         made.directories.clear();
-        Ok(Cgroup { seats, devices: plan.devices.clone() })
+        Ok(Cgroup { seats, spare: plan.spare.clone(), devices: plan.devices.clone() })
     }
 }
 
 /// Removes what was made when the rest fails.
-struct Unfinished {
-    directories: Vec<PathBuf>,
+#[derive(Default)]
+pub(super) struct Unfinished {
+    pub directories: Vec<PathBuf>,
 }
 
 impl Drop for Unfinished {
@@ -52,12 +54,15 @@ impl Drop for Unfinished {
 
 fn create_group(group: &Group, owner: Option<u32>, made: &mut Unfinished) -> Result<OpenSeat> {
     let directory = &group.seat.directory;
-    make_directory(group, made)?;
+    make_directory(&group.seat, &group.mount_point, made)?;
     let handle = match group.seat.version {
         Version::V2 => Some(file::open_directory(directory).on("open", directory)?),
         Version::V1 => None,
     };
-    let enabled = if group.enable.is_empty() { Ok(()) } else { enable(group) };
+    let enabled = match group.enable.as_slice() {
+        [] => Ok(()),
+        controllers => enable(directory, &group.mount_point, controllers),
+    };
     match &handle {
         Some(handle) => set_all(handle, group, enabled.err().as_ref())?,
         None if !group.settings.is_empty() => {
@@ -73,19 +78,20 @@ fn create_group(group: &Group, owner: Option<u32>, made: &mut Unfinished) -> Res
 }
 
 /// Makes the cgroup, and the parents only when that fails for want of them.
-fn make_directory(group: &Group, made: &mut Unfinished) -> Result<()> {
-    let directory = &group.seat.directory;
+pub(super) fn make_directory(seat: &Seat, mount_point: &Path, made: &mut Unfinished) -> Result<()> {
+    let directory = &seat.directory;
+    // A new cpuset takes no process before it has processors; nor do its children.
+    let is_cpuset = seat.holds("cpuset");
     match mkdir(directory) {
         Ok(()) => made.directories.push(directory.clone()),
-        Err(Errno::EXIST) => check_unused(group)?,
+        Err(Errno::EXIST) => check_unused(seat)?,
         Err(Errno::NOENT) => {
             let mut missing: Vec<&Path> =
-                directory.ancestors().skip(1).take_while(|parent| *parent != group.mount_point).collect();
+                directory.ancestors().skip(1).take_while(|parent| *parent != mount_point).collect();
             missing.reverse();
             for parent in missing {
                 match mkdir(parent) {
-                    // A new cpuset takes no process before it has processors; nor do its children.
-                    Ok(()) if group.is_cpuset_v1() => inherit_cpuset(parent)?,
+                    Ok(()) if is_cpuset => inherit_cpuset(parent)?,
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error).on("make the cgroup", parent),
                 }
@@ -95,7 +101,7 @@ fn make_directory(group: &Group, made: &mut Unfinished) -> Result<()> {
         }
         Err(error) => return Err(error).on("make the cgroup", directory),
     }
-    if group.is_cpuset_v1() { inherit_cpuset(directory) } else { Ok(()) }
+    if is_cpuset { inherit_cpuset(directory) } else { Ok(()) }
 }
 
 fn mkdir(directory: &Path) -> rustix::io::Result<()> {
@@ -103,13 +109,13 @@ fn mkdir(directory: &Path) -> rustix::io::Result<()> {
 }
 
 /// A cgroup that somebody else uses must not become a container's: limits and `delete` would hit them.
-fn check_unused(group: &Group) -> Result<()> {
-    let directory = &group.seat.directory;
+fn check_unused(seat: &Seat) -> Result<()> {
+    let directory = &seat.directory;
     let mut processes = Vec::new();
     collect(directory, &mut processes)?;
     let what = if !processes.is_empty() {
         format!("is in use by {} processes", processes.len())
-    } else if is_frozen(group) {
+    } else if is_frozen(seat) {
         "is frozen".to_owned()
     } else {
         return Ok(());
@@ -118,11 +124,11 @@ fn check_unused(group: &Group) -> Result<()> {
     Err(Error::new(Kind::Exists, text))
 }
 
-fn is_frozen(group: &Group) -> bool {
-    let read = |name| file::read_path(group.seat.directory.join(name)).unwrap_or_default();
-    match group.seat.version {
+fn is_frozen(seat: &Seat) -> bool {
+    let read = |name| file::read_path(seat.directory.join(name)).unwrap_or_default();
+    match seat.version {
         Version::V2 => read("cgroup.freeze").trim() == "1",
-        Version::V1 if group.seat.holds("freezer") => read("freezer.self_freezing").trim() == "1",
+        Version::V1 if seat.holds("freezer") => read("freezer.self_freezing").trim() == "1",
         Version::V1 => false,
     }
 }
@@ -143,20 +149,20 @@ fn inherit_cpuset(directory: &Path) -> Result<()> {
 }
 
 /// Hands the controllers down to the cgroup: usually one write to the parent, from the top when that one has none.
-fn enable(group: &Group) -> Result<()> {
-    let parent = group.seat.directory.parent().unwrap_or(&group.mount_point);
-    let all: String = group.enable.iter().map(|controller| format!("+{controller} ")).collect();
+pub(super) fn enable(directory: &Path, mount_point: &Path, controllers: &[String]) -> Result<()> {
+    let parent = directory.parent().unwrap_or(mount_point);
+    let all: String = controllers.iter().map(|controller| format!("+{controller} ")).collect();
     let switch = parent.join("cgroup.subtree_control");
     if file::write_path(&switch, all.trim_end()).is_ok() {
         return Ok(());
     }
     // Level by level and one by one: what one cgroup on the way does not allow must not stop the others.
-    let mut way: Vec<&Path> = parent.ancestors().take_while(|level| level.starts_with(&group.mount_point)).collect();
+    let mut way: Vec<&Path> = parent.ancestors().take_while(|level| level.starts_with(mount_point)).collect();
     way.reverse();
     let mut refused = None;
     for level in way {
         let switch = level.join("cgroup.subtree_control");
-        for controller in &group.enable {
+        for controller in controllers {
             if let Err(error) = file::write_path(&switch, &format!("+{controller}")) {
                 refused.get_or_insert_with(|| {
                     let step = format!("write +{controller} to {}", switch.display());

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file;
-use super::handle::{Cgroup, OpenSeat, is_gone};
+use super::handle::{Cgroup, is_gone};
 use super::layout::Version;
 use super::record::Seat;
 use crate::error::{Context, Error, Kind, Result};
@@ -31,12 +31,16 @@ impl Cgroup {
     /// # Errors
     /// When one can not be opened.
     pub fn doors(&self) -> Result<Vec<OwnedFd>> {
-        let legacy = self.seats.iter().filter(|open| open.seat.version == Version::V1);
-        let open = |open: &OpenSeat| {
-            let tasks = open.seat.directory.join("tasks");
+        let open = |seat: &Seat| {
+            let tasks = seat.directory.join("tasks");
             file::open(CWD, &tasks, OFlags::WRONLY).on("open", &tasks)
         };
-        legacy.map(open).collect()
+        let legacy = self.seats.iter().map(|open| &open.seat).filter(|seat| seat.version == Version::V1);
+        let mut doors = legacy.map(open).collect::<Result<Vec<OwnedFd>>>()?;
+        if let Some(spare) = self.spare_in_use() {
+            doors.push(open(spare)?);
+        }
+        Ok(doors)
     }
 
     /// Moves `pid`, with all its threads, into every hierarchy that [`Cgroup::clone_into`] does not cover.
@@ -44,8 +48,9 @@ impl Cgroup {
     /// # Errors
     /// What the kernel refused; a process that is gone is `ESRCH`.
     pub fn enter(&self, pid: Pid) -> Result<()> {
-        self.seats.iter().filter(|open| open.handle.is_none()).try_for_each(|open| {
-            let list = open.seat.directory.join("cgroup.procs");
+        let legacy = self.seats.iter().map(|open| &open.seat).filter(|seat| seat.version == Version::V1);
+        legacy.chain(self.spare_in_use()).try_for_each(|seat| {
+            let list = seat.directory.join("cgroup.procs");
             file::write_path(&list, &pid.as_raw_nonzero().to_string()).on("write the process's id to", &list)
         })
     }
@@ -92,10 +97,7 @@ impl Cgroup {
                 Err(error) => return Err(error).on("write the process's id to", &list),
             }
         }
-        self.seats.iter().filter(|open| open.seat.version == Version::V1).try_for_each(|open| {
-            let list = open.seat.directory.join("cgroup.procs");
-            file::write_path(&list, &pid.as_raw_nonzero().to_string()).on("write the process's id to", &list)
-        })
+        self.enter(pid)
     }
 
     /// The directory of version 2 in which `init` is: the container's, or one below it.

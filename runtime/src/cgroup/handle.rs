@@ -18,6 +18,8 @@ use crate::error::{Context, Result};
 #[derive(Debug)]
 pub struct Cgroup {
     pub(super) seats: Vec<OpenSeat>,
+    /// As [`Record::spare`]: made by an `update`, or not there.
+    pub(super) spare: Option<Seat>,
     pub(super) devices: Option<Rules>,
 }
 
@@ -35,14 +37,14 @@ impl Record {
             seat: seat.clone(),
             handle: (seat.version == Version::V2).then(|| file::open_directory(&seat.directory).ok()).flatten(),
         };
-        Cgroup { seats: self.seats.iter().map(open).collect(), devices: None }
+        Cgroup { seats: self.seats.iter().map(open).collect(), spare: self.spare.clone(), devices: None }
     }
 }
 
 impl Cgroup {
     /// What state.json keeps: what there really is.
     pub fn record(&self) -> Record {
-        Record { seats: self.seats.iter().map(|open| open.seat.clone()).collect() }
+        Record { seats: self.seats.iter().map(|open| open.seat.clone()).collect(), spare: self.spare.clone() }
     }
 
     /// The directory for `CLONE_INTO_CGROUP` (clone(2)): version 2's, in the hybrid layout the unified one.
@@ -67,6 +69,11 @@ impl Cgroup {
         self.seats.iter().any(|open| open.seat.directory.exists())
     }
 
+    /// Every hierarchy in which it may have a directory.
+    pub(super) fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().map(|open| &open.seat).chain(&self.spare)
+    }
+
     /// Version 2's directory.
     pub(super) fn unified(&self) -> Option<&OpenSeat> {
         self.seats.iter().find(|open| open.seat.version == Version::V2)
@@ -75,6 +82,11 @@ impl Cgroup {
     /// Version 1's directory for a controller.
     pub(super) fn legacy(&self, controller: &str) -> Option<&Seat> {
         self.seats.iter().map(|open| &open.seat).find(|seat| seat.holds(controller))
+    }
+
+    /// The spare directory, when an `update` has made it.
+    pub(super) fn spare_in_use(&self) -> Option<&Seat> {
+        self.spare.as_ref().filter(|seat| seat.directory.exists())
     }
 
     /// The hierarchy whose list of processes counts: a container that divides its cgroup does so where it can.

@@ -20,6 +20,8 @@ const USUAL: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Plan {
     pub(super) groups: Vec<Group>,
+    /// Where the container could be limited later, but is not joined now.
+    pub(super) spare: Option<Seat>,
     /// `None` where a rule about devices can not be made: without privilege. There, mknod is impossible anyway.
     pub(super) devices: Option<Rules>,
     /// Nobody asked for a cgroup: where it may not be made, the container runs without.
@@ -86,7 +88,9 @@ impl Plan {
         let path = path?;
         let groups = layout.hierarchies.iter().filter(|h| is_joined(h, &settings));
         let groups = groups.map(|hierarchy| Group::new(hierarchy, &path, &settings, layout)).collect();
-        Some(Plan { groups, devices, optional, owner: None })
+        let spare = layout.hierarchies.iter().find(|h| !is_joined(h, &settings) && h.has("cpuset"));
+        let spare = spare.map(|hierarchy| Seat::new(hierarchy, path.directory(hierarchy)));
+        Some(Plan { groups, spare, devices, optional, owner: None })
     }
 
     /// Hands the cgroup to `uid` (a user of the host), so that the container can divide it: for a container with its own
@@ -99,7 +103,7 @@ impl Plan {
 
     /// What state.json keeps. [`super::Cgroup::record`] says what has really been made.
     pub fn record(&self) -> Record {
-        Record { seats: self.groups.iter().map(|group| group.seat.clone()).collect() }
+        Record { seats: self.groups.iter().map(|group| group.seat.clone()).collect(), spare: self.spare.clone() }
     }
 }
 
@@ -122,11 +126,6 @@ impl Group {
             enable,
             settings,
         }
-    }
-
-    /// Whether a new cgroup has no processors or memory nodes until they are written: version 1's cpuset.
-    pub fn is_cpuset_v1(&self) -> bool {
-        self.seat.version == Version::V1 && self.seat.options.split(',').any(|o| o == "cpuset")
     }
 }
 

@@ -10,6 +10,9 @@ use super::layout::{Hierarchy, Version};
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Record {
     pub(super) seats: Vec<Seat>,
+    /// Version 1's cpuset, where the container has not joined it: `update` makes it when it is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) spare: Option<Seat>,
 }
 
 /// The cgroup in one hierarchy.

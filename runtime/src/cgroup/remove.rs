@@ -24,10 +24,10 @@ impl Cgroup {
     /// [`Kind::System`] when processes stay (it says how many and where), or the kernel refuses.
     pub fn remove(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        for open in &self.seats {
-            let directory = &open.seat.directory;
+        for seat in self.seats() {
+            let directory = &seat.directory;
             while !remove_tree(directory)? {
-                let in_time = match open.seat.version {
+                let in_time = match seat.version {
                     Version::V2 => wait_until_empty(directory)?,
                     Version::V1 => self.wait_for_processes()? && pause_before(deadline),
                 };

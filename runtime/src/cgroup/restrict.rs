@@ -32,7 +32,10 @@ impl Cgroup {
     pub(super) fn restrict_to(&self, rules: &Rules, fresh: bool) -> Result<()> {
         if let Some(seat) = self.legacy("devices") {
             let exceptions = rules.exceptions().map_err(|hole| Error::invalid("linux.resources.devices", hole))?;
-            return restrict_v1(&seat.directory, &exceptions);
+            return match fresh {
+                true => restrict_v1(&seat.directory, &exceptions),
+                false => change_v1(&seat.directory, &exceptions),
+            };
         }
         match self.unified() {
             Some(open) => restrict_v2(open, rules, fresh),
@@ -43,21 +46,58 @@ impl Cgroup {
 
 /// Documentation/admin-guide/cgroup-v1/devices.rst. A rule is one write.
 fn restrict_v1(directory: &Path, rules: &Exceptions) -> Result<()> {
-    let handle = file::open_directory(directory).on("open", directory)?;
-    let open = |name: &str| file::open(&handle, Path::new(name), OFlags::WRONLY).on("open", directory.join(name));
-    let (deny, allow) = (open("devices.deny")?, open("devices.allow")?);
-    let put = |file: &OwnedFd, name: &str, value: &str| {
-        file::put(file, value).step(|| format!("write \"{value}\" to {}", directory.join(name).display()))
-    };
+    let files = DeviceFiles::open(directory)?;
     // "a" forgets all exceptions and sets the default.
-    match rules.allow_others {
-        true => put(&allow, "devices.allow", "a")?,
-        false => put(&deny, "devices.deny", "a")?,
+    files.put(rules.allow_others, "a")?;
+    rules
+        .exceptions
+        .iter()
+        .try_for_each(|(devices, access)| files.put(!rules.allow_others, &format!("{devices} {access}")))
+}
+
+/// The way from the rules that hold to others, with nothing denied meanwhile that both allow.
+fn change_v1(directory: &Path, rules: &Exceptions) -> Result<()> {
+    let list = directory.join("devices.list");
+    let text = file::read_path(&list).on("read", &list)?;
+    if rules.allow_others || text.lines().any(|line| line.starts_with("a ")) {
+        // One of the two allows all: there is no list of the other kind to compare with.
+        return restrict_v1(directory, rules);
     }
-    rules.exceptions.iter().try_for_each(|(devices, access)| match rules.allow_others {
-        true => put(&deny, "devices.deny", &format!("{devices} {access}")),
-        false => put(&allow, "devices.allow", &format!("{devices} {access}")),
-    })
+    let files = DeviceFiles::open(directory)?;
+    let wanted: Vec<String> = rules.exceptions.iter().map(|(devices, access)| format!("{devices} {access}")).collect();
+    let is_new = |line: &&String| !text.lines().any(|held| held == line.as_str());
+    wanted.iter().filter(is_new).try_for_each(|line| files.put(true, line))?;
+    // Denying takes from the exception with the same numbers what is not wanted, and leaves the rest.
+    for held in text.lines() {
+        let Some((numbers, access)) = held.rsplit_once(' ') else { continue };
+        let kept = rules.exceptions.iter().find(|(devices, _)| devices.to_string() == numbers);
+        let kept = kept.map(|(_, access)| access.to_string()).unwrap_or_default();
+        let rest: String = access.chars().filter(|&letter| !kept.contains(letter)).collect();
+        if !rest.is_empty() {
+            files.put(false, &format!("{numbers} {rest}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The two files of version 1's controller.
+struct DeviceFiles<'a> {
+    directory: &'a Path,
+    allow: OwnedFd,
+    deny: OwnedFd,
+}
+
+impl DeviceFiles<'_> {
+    fn open(directory: &Path) -> Result<DeviceFiles<'_>> {
+        let handle = file::open_directory(directory).on("open", directory)?;
+        let open = |name: &str| file::open(&handle, Path::new(name), OFlags::WRONLY).on("open", directory.join(name));
+        Ok(DeviceFiles { directory, allow: open("devices.allow")?, deny: open("devices.deny")? })
+    }
+
+    fn put(&self, allow: bool, line: &str) -> Result<()> {
+        let (file, name) = if allow { (&self.allow, "devices.allow") } else { (&self.deny, "devices.deny") };
+        file::put(file, line).step(|| format!("write \"{line}\" to {}", self.directory.join(name).display()))
+    }
 }
 
 /// One program; a program of ours from before is replaced in one step, so that no moment is unrestricted.
