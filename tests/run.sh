@@ -25,9 +25,11 @@ fail() { printf '\nFAILED: %s\n' "$*" >&2; failed=1; }
 # What the tests use from Debian; installed when root and when apt-get is there.
 install_tools() {
     missing=
-    for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm ip:iproute2 setsid:util-linux; do
+    for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm setsid:util-linux skopeo:skopeo \
+        dumb-init:dumb-init tini:tini catatonit:catatonit gcc:gcc; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
     done
+    [ -e /usr/include/seccomp.h ] || missing="$missing libseccomp-dev"
     # The dynamic busybox can not run in a root file system of its own.
     if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then
         missing="$missing busybox-static"
@@ -98,8 +100,11 @@ round() {
     machine | sort >"$scratch/before"
     code=$scratch/code
     # shellcheck disable=SC2086
-    { PIPKIN_BIN_DIR=$programs PIPKIN_TEST_VIEW=$view PIPKIN_TEST_RUN=$run \
-        "$@" $cargo test --locked --no-fail-fast -p pipkin $tests 2>&1 || echo 1 >"$code"; } | tee "$scratch/log"
+    {
+        set -f
+        PIPKIN_BIN_DIR=$programs PIPKIN_TEST_VIEW=$view PIPKIN_TEST_RUN=$run \
+            "$@" $cargo test --locked --no-fail-fast --workspace $tests 2>&1 || echo 1 >"$code"
+    } | tee "$scratch/log"
     [ -e "$code" ] && fail "end-to-end tests, cgroup layout: $view"
     rm -f "$code"
     check_skips "$view"
@@ -123,8 +128,7 @@ e2e() {
     fi
 }
 
-# cargo's own "all tests" would run unit tests again.
-tests=$(cd tests && for file in *.rs; do printf -- '--test %s ' "${file%.rs}"; done)
+tests="--test *" # cargo's pattern: all of them
 if [ "${1:-}" = e2e ]; then
     shift
     [ $# = 0 ] || tests=$(printf -- '--test %s ' "$@")
