@@ -1,5 +1,7 @@
 //! Reads a bundle's config.json (OCI runtime spec, config.md) into the types of `oci-spec`.
 
+mod position;
+
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -7,6 +9,7 @@ use std::path::Path;
 use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -52,30 +55,26 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 /// warned about) and it is tried again.
 fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String>)> {
     // serde would read a list as an object whose fields have no names.
-    let object = text.trim_ascii_start().first() == Some(&b'{');
-    if object && let Ok(document) = serde_json::from_slice(text) {
-        return Ok((document, Vec::new()));
-    }
-    let broken = |field: &str, cause: &serde_json::Error| {
-        let field = if field.is_empty() || field == "." { String::new() } else { format!("{field}: ") };
-        Error::new(Kind::Invalid, format!("{}: {field}{cause}", path.display()))
-    };
-    let mut value: Value = serde_json::from_slice(text).map_err(|cause| broken("", &cause))?;
-    if !value.is_object() {
+    if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(Error::new(Kind::Invalid, format!("{}: is not a JSON object", path.display())));
     }
-    let warnings = drop_unknown_capabilities(&mut value);
-    if !warnings.is_empty()
-        && let Ok(document) = serde_json::from_value(value)
-    {
-        return Ok((document, warnings));
+    let cause = match serde_json::from_slice(text) {
+        Ok(document) => return Ok((document, Vec::new())),
+        Err(cause) => cause,
+    };
+    if let Ok(mut value) = serde_json::from_slice::<Value>(text) {
+        let warnings = drop_unknown_capabilities(&mut value);
+        if !warnings.is_empty() {
+            let (document, _) = parse(path, value.to_string().as_bytes())?;
+            return Ok((document, warnings));
+        }
     }
-    // Once more, only to learn which field it is.
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    match serde_path_to_error::deserialize(&mut reader) {
-        Ok(document) => Ok((document, warnings)),
-        Err(error) => Err(broken(&error.path().to_string(), error.inner())),
-    }
+    let field = match cause.classify() {
+        Category::Data => position::field_at(text, cause.line(), cause.column()),
+        _ => String::new(),
+    };
+    let field = if field.is_empty() { field } else { format!("{field}: ") };
+    Err(Error::new(Kind::Invalid, format!("{}: {field}{cause}", path.display())))
 }
 
 fn drop_unknown_capabilities(document: &mut Value) -> Vec<String> {
