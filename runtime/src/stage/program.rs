@@ -135,6 +135,9 @@ impl Prepared<'_> {
         // last, so that it need not allow the runtime's own calls.
         let filter = process.seccomp.as_ref();
         if !process.no_new_privileges {
+            if filter.is_some() {
+                user::put_permitted_in_force()?;
+            }
             load(filter)?;
             user::limit_capabilities(&process.capabilities)?;
             reset_signals().step(|| "reset the signals")?;

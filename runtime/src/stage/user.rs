@@ -78,6 +78,14 @@ fn set_groups(groups: &[Gid]) -> Result<()> {
     }
 }
 
+/// The change to another user than root has put all capabilities out of force, but they are still permitted.
+pub(super) fn put_permitted_in_force() -> Result<()> {
+    let step = || "put the permitted capabilities in force";
+    let mut sets = rustix::thread::capabilities(None).step(step)?;
+    sets.effective = sets.permitted;
+    rustix::thread::set_capabilities(None, sets).step(step)
+}
+
 /// The last step before the program: exactly the configured sets (capabilities(7)).
 pub(super) fn limit_capabilities(capabilities: &Capabilities) -> Result<()> {
     sys::set_capabilities(capabilities.effective, capabilities.permitted, capabilities.inheritable).map_err(
