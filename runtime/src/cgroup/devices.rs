@@ -35,7 +35,7 @@ impl Access {
         self.0 & other.0 == other.0
     }
 
-    fn parse(text: &str) -> Option<Access> {
+    pub(super) fn parse(text: &str) -> Option<Access> {
         let mut bits = 0;
         for letter in text.chars() {
             bits |= match letter {
