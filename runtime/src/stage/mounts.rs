@@ -43,12 +43,16 @@ fn new_filesystem(
     parameters: &[Parameter],
     copy_up: bool,
 ) -> Result<OwnedFd> {
-    let target = if matches!(filesystem, "proc" | "sysfs") {
-        open_kernel_directory(root, &mount.destination, filesystem)?
-    } else {
-        open_directory(root, &mount.destination)?
+    let existing = match filesystem {
+        "tmpfs" => root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok(),
+        _ => None,
     };
-    let mode = tmpfs_mode(filesystem, parameters, &target)?;
+    let mode = existing.as_ref().map(|covered| tmpfs_mode(parameters, covered)).transpose()?.flatten();
+    let target = match (existing, filesystem) {
+        (Some(existing), _) => existing,
+        (None, "proc" | "sysfs") => open_kernel_directory(root, &mount.destination, filesystem)?,
+        (None, _) => open_directory(root, &mount.destination)?,
+    };
     let parameters = parameters.iter().chain(&mode);
     let handle = make_filesystem(filesystem, source, parameters, mount.attributes)?;
     if copy_up {
@@ -63,10 +67,11 @@ fn new_filesystem(
     Ok(handle)
 }
 
-/// A tmpfs without `mode=` gets that of the directory that it covers, as with other runtimes.
-fn tmpfs_mode(filesystem: &str, parameters: &[Parameter], target: &OwnedFd) -> Result<Option<Parameter>> {
+/// A tmpfs without `mode=` gets that of the directory that it covers, as with other runtimes; where there was none, the
+/// kernel's default, 1777.
+fn tmpfs_mode(parameters: &[Parameter], target: &OwnedFd) -> Result<Option<Parameter>> {
     let given = |parameter: &Parameter| matches!(parameter, Parameter::Value { key, .. } if key == "mode");
-    if filesystem != "tmpfs" || parameters.iter().any(given) {
+    if parameters.iter().any(given) {
         return Ok(None);
     }
     let mode = rustix::fs::fstat(target).step(|| "stat the directory below")?.st_mode & 0o7777;
