@@ -240,7 +240,7 @@ fn one_child_or_the_whole_group() {
     });
 }
 
-fn report(launch: init_support::Launch) -> init_support::Report {
+fn report(launch: init_support::Launch) -> init_support::probe::Report {
     let (code, output, errors) = launch.finish();
     assert_eq!(code, 0, "{errors}");
     init_support::probe::parse(&output)

@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use crate::kernel::file::{Access, File};
 use crate::kernel::process::{self, Pid};
 use crate::kernel::signals::{self, Disposition, SignalSet};
 use crate::kernel::terminal::{self, Terminal};
@@ -146,7 +147,7 @@ fn execute(path: Option<&CStr>, words: &mut CommandLine, first: usize, environme
     const ENAMETOOLONG: Errno = Errno(36);
     let Some(path) = path else { return ENAMETOOLONG };
     match process::execute(path, words, first, environment) {
-        ENOEXEC => {}
+        ENOEXEC if !is_binary(path) => {}
         errno => return errno,
     }
     // The shell takes the place of the word before the command, which is the init's.
@@ -154,6 +155,11 @@ fn execute(path: Option<&CStr>, words: &mut CommandLine, first: usize, environme
         words.with_replaced(first - 1, SHELL, |words| process::execute(SHELL, words, first - 1, environment))
     });
     ENOEXEC
+}
+
+/// Whether the file is no text, which the shell would complain of line by line: another machine's program, say.
+fn is_binary(path: &CStr) -> bool {
+    File::open(path, Access::Read).is_ok_and(|file| file.read(&mut [0; 128]).is_ok_and(|head| head.contains(&0)))
 }
 
 /// The path of a file that may be executed.

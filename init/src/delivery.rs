@@ -34,29 +34,31 @@ impl From<Result<(), Errno>> for Delivered {
 /// Passes `signal`, which came with `info`, on to the main child `child` or its group.
 pub fn deliver(signal: Signal, info: &SignalInfo, child: Pid, to: Delivery, told: &mut Told) -> Delivered {
     let queued = info.code == SignalInfo::QUEUED;
-    let one =
-        |pid| if queued { signals::queue(signal, info, pid) } else { signals::send(signal, Target::Process(pid)) };
-    match to {
-        Delivery::MainChild => {}
-        Delivery::Group if queued => {
-            // There is no sigqueue for a group. The others are told before the main child, whose full queue means that
-            // all of it comes again; a value reaches them once at least.
-            each_of_group(child, &mut |member| _ = one(member.pid));
-        }
-        Delivery::Group => match signals::send(signal, Target::Group(child)) {
+    if to == Delivery::Group && !queued {
+        match signals::send(signal, Target::Group(child)) {
             // The main child may have moved to another group, so that its own has no members left.
             Err(ESRCH) => {}
             result => return result.into(),
-        },
-        Delivery::Once => {
-            each_of_group(child, &mut |member| {
+        }
+    }
+    let one =
+        |pid| if queued { signals::queue(signal, info, pid) } else { signals::send(signal, Target::Process(pid)) };
+    // The main child first, as it would get it from a terminal: that a process below it ended it learns later. When its
+    // queue is full, nobody was told yet, and all of it comes again.
+    let delivered = one(child).into();
+    if delivered == Delivered::Yes {
+        match to {
+            Delivery::MainChild => {}
+            // There is no sigqueue for a group.
+            Delivery::Group => each_of_group(child, &mut |member| _ = one(member.pid)),
+            Delivery::Once => each_of_group(child, &mut |member| {
                 if !processes::handles(member.parent, signal) && one(member.pid).is_ok() {
                     told.add(member.pid);
                 }
-            });
+            }),
         }
     }
-    one(child).into()
+    delivered
 }
 
 /// Calls `each` with the members of the group of `child` but `child` itself.

@@ -70,9 +70,9 @@ fn explain_file(path: &CStr, errno: Errno, line: &mut Line) {
         match needed {
             Some((what, needed)) => explain_needed(what, needed, errno, line),
             None if errno == ENOEXEC && head.is_empty() => line.text("is an empty file"),
-            None if errno == ENOEXEC => {
-                line.text("is neither a program nor a script with a #! line, nor runs as /bin/sh's")
-            }
+            None if errno == ENOEXEC => line.text(
+                "is neither a program nor a script with a #! line; if it is one for the shell, /bin/sh is missing",
+            ),
             None if errno == EACCES => line.text("permission denied; its file system may be mounted noexec"),
             None => explain_number(errno, line),
         };

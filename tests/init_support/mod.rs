@@ -6,10 +6,14 @@
 pub mod inits;
 pub mod probe;
 pub mod running;
+pub mod terminal;
 
-pub use inits::{Init, Kind, Original};
-pub use probe::Report;
+#[allow(unused_imports, reason = "no test file uses all of it")]
+pub use inits::{Init, Original};
+#[allow(unused_imports, reason = "no test file uses all of it")]
 pub use running::{Launch, Running, await_true};
+#[allow(unused_imports, reason = "no test file uses all of it")]
+pub use terminal::Terminal;
 
 /// How long anything may take. Far longer than it does, also on a busy machine.
 pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -149,14 +149,21 @@ fn wait() -> i32 {
 /// Takes `milliseconds` to handle the first TERM; a second one ends it, as in programs that handle it once.
 fn handler(milliseconds: i32) -> i32 {
     extern "C" fn on_term(_: i32) {}
-    // SAFETY: the handler does nothing; the set lives here.
+    // SAFETY: the handler does nothing; the sets live here.
     unsafe {
+        let (mut none, mut term): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigemptyset(&mut none);
+        libc::sigemptyset(&mut term);
+        libc::sigaddset(&mut term, libc::SIGTERM);
+        // Blocked until it is waited for, so that it can not come in between.
+        libc::sigprocmask(libc::SIG_BLOCK, &term, std::ptr::null_mut());
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_term as *const () as usize;
         action.sa_flags = libc::SA_RESETHAND;
         libc::sigaction(libc::SIGTERM, &action, std::ptr::null_mut());
         say(&format!("ready {}", pid()));
-        libc::pause();
+        libc::sigsuspend(&none);
+        libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
     }
     say("handling");
     std::thread::sleep(std::time::Duration::from_millis(milliseconds as u64));

@@ -163,3 +163,6 @@ impl Settings {
         warn_no_subreaper: false,
     };
 }
+
+#[cfg(test)]
+mod tests;

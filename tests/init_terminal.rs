@@ -1,0 +1,220 @@
+//! Inits and terminals: the keyboard's signals, windows that change, and job control, in a container and in a shell.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+mod init_support;
+
+use init_support::{Init, Original, Running, Terminal, await_true, is_root, probe, running};
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+fn state(pid: i32) -> char {
+    running::stat(pid).map_or('X', |(state, _)| state)
+}
+
+/// The init leads the session of the terminal, as in a container that has one.
+fn in_container(init: &Init, options: &[&str], mode: &str) -> (Terminal, Running, i32) {
+    let (mut terminal, peer) = Terminal::new();
+    let running = init.probe(options, mode).env("INIT_PROBE_NUMBER", "15").on_terminal(peer).start();
+    let child = terminal.await_text("ready ").parse().unwrap();
+    (terminal, running, child)
+}
+
+#[test]
+fn the_child_is_in_the_foreground() {
+    for init in Init::all() {
+        let (mut terminal, mut running, child) = in_container(&init, &[], "signals");
+        assert_eq!(terminal.foreground(), child, "{}", init.label());
+        terminal.resize(50, 132);
+        assert_eq!(terminal.await_text("signal "), "28", "{}", init.label());
+        terminal.keys(CTRL_C);
+        assert_eq!(terminal.await_text("signal "), "2", "{}", init.label());
+        // From the runtime, to the init.
+        running.signal(libc::SIGWINCH);
+        assert_eq!(terminal.await_text("signal "), "28", "{}", init.label());
+        running.signal(libc::SIGTERM);
+        assert_eq!(running.wait(), 7);
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it() {
+    for init in Init::all() {
+        let (mut terminal, mut running, _) = in_container(&init, &[], "wait");
+        terminal.keys(CTRL_C);
+        assert_eq!(running.wait(), 130, "{}", init.label());
+    }
+}
+
+/// Ctrl-C reaches the whole group past the init: what handles it is not disturbed by a TERM because the shell is gone.
+#[test]
+fn ctrl_c_is_not_followed_by_term() {
+    let (mut terminal, peer) = Terminal::new();
+    let script = format!("INIT_PROBE=signals INIT_PROBE_NUMBER=10 {}; true", probe());
+    let mut running = Init::pipkin().launch(&["--"], &["sh", "-c", &script]).on_terminal(peer).start();
+    terminal.await_text("ready");
+    terminal.keys(CTRL_C);
+    assert_eq!(terminal.await_text("signal "), "2");
+    let shell_is_gone = || running.processes().len() == 2;
+    await_true("the shell has ended", shell_is_gone);
+    running.signal(libc::SIGUSR1);
+    assert_eq!(terminal.await_text("signal "), "10");
+    assert_eq!(running.wait(), 130);
+}
+
+/// In a container there is no shell that could resume what Ctrl-Z stops, so that it does not stay stopped.
+#[test]
+fn ctrl_z_in_a_container_is_no_trap() {
+    for init in [Original::Pipkin, Original::Tini, Original::Catatonit]
+        .map(|it| Init::all_of(it).into_iter().rfind(Init::is_ours).unwrap())
+    {
+        let (mut terminal, mut running, _) = in_container(&init, &[], "wait");
+        terminal.keys(CTRL_Z);
+        terminal.keys(CTRL_Z);
+        terminal.keys(CTRL_C); // has no effect on what is stopped
+        assert_eq!(running.wait(), 130, "{}", init.label());
+    }
+    if is_root() {
+        let (mut terminal, peer) = Terminal::new();
+        let wrapper = Init { path: "/usr/bin/unshare".into(), ..Init::pipkin() };
+        let init = Init::pipkin().path;
+        let mut running = wrapper
+            .launch(
+                &["--pid", "--fork", "--mount-proc", "--kill-child", "setsid", "--ctty"],
+                &[init.to_str().unwrap(), probe()],
+            )
+            .env("INIT_PROBE", "wait")
+            .stdin(peer.try_clone().unwrap())
+            .stdout(peer.try_clone().unwrap())
+            .stderr(peer)
+            .start();
+        terminal.await_text("ready");
+        terminal.keys(CTRL_Z);
+        terminal.keys(CTRL_C);
+        assert_eq!(running.wait(), 130);
+    }
+}
+
+/// Who is told by name to stop stays stopped until told to go on.
+#[test]
+fn a_stop_that_was_sent_lasts() {
+    let (_terminal, mut running, child) = in_container(&Init::pipkin(), &[], "wait");
+    running.signal(libc::SIGTSTP);
+    await_true("the child is stopped", || state(child) == 'T');
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!((state(child), state(running.pid())), ('T', 'S'));
+    running.signal(libc::SIGCONT);
+    await_true("the child goes on", || state(child) == 'S');
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.wait(), 143);
+}
+
+#[test]
+fn a_terminal_that_goes_away() {
+    for init in Init::all().iter().filter(|init| init.original != Original::DumbInit) {
+        let (terminal, mut running, _) = in_container(init, &[], "wait");
+        drop(terminal);
+        assert_eq!(running.wait(), 129, "{}", init.label());
+    }
+}
+
+/// A shell with job control on a terminal.
+fn interactive_shell() -> (Terminal, Running) {
+    let (mut terminal, peer) = Terminal::new();
+    let bash = Init { path: "/bin/bash".into(), ..Init::pipkin() };
+    let running = bash
+        .launch(&["--norc", "--noprofile"], &["-i"])
+        .env("PS1", "$ ")
+        .env("TERM", "dumb")
+        .env("HISTFILE", "")
+        .env("INIT", Init::pipkin().path.to_str().unwrap())
+        .env("PROBE", probe())
+        .on_terminal(peer)
+        .start();
+    terminal.keys("stty -echo; echo prepared\n");
+    terminal.await_text("prepared\r\n");
+    (terminal, running)
+}
+
+#[test]
+fn job_control_in_a_shell() {
+    let (mut terminal, shell) = interactive_shell();
+    terminal.keys("INIT_PROBE=wait $INIT -- $PROBE\n");
+    let child: i32 = terminal.await_text("ready ").parse().unwrap();
+    let init = running::stat(child).unwrap().1;
+    for _ in 0..3 {
+        assert_eq!(terminal.foreground(), child);
+        terminal.keys(CTRL_Z);
+        terminal.await_text("Stopped");
+        assert_eq!((state(init), state(child)), ('T', 'T'));
+        assert_eq!(terminal.foreground(), shell.pid());
+        terminal.keys("echo the shell is back\n");
+        terminal.await_text("the shell is back");
+        terminal.keys("fg\n");
+        await_true("it is in the foreground again", || {
+            terminal.foreground() == child && state(init) == 'S' && state(child) == 'S'
+        });
+    }
+    // In the background it runs, and the shell keeps the terminal.
+    terminal.keys(CTRL_Z);
+    terminal.await_text("Stopped");
+    terminal.keys("bg; echo in the background\n");
+    terminal.await_text("in the background");
+    await_true("it goes on", || state(init) == 'S' && state(child) == 'S');
+    assert_eq!(terminal.foreground(), shell.pid());
+    terminal.keys("fg\n");
+    await_true("it is in the foreground again", || terminal.foreground() == child);
+    terminal.keys(CTRL_C);
+    terminal.keys("echo code=$?\n");
+    assert_eq!(terminal.await_text("code="), "130");
+}
+
+#[test]
+fn a_background_job_takes_no_terminal() {
+    let (mut terminal, shell) = interactive_shell();
+    terminal.keys("INIT_PROBE=wait $INIT -- $PROBE & wait=1\n");
+    let child: i32 = terminal.await_text("ready ").parse().unwrap();
+    terminal.keys("echo still here\n");
+    terminal.await_text("still here");
+    assert_eq!(terminal.foreground(), shell.pid());
+    terminal.keys("kill %1; wait %1; echo code=$?\n");
+    assert_eq!(terminal.await_text("code="), "143");
+    assert_eq!(state(child), 'X');
+}
+
+/// The terminal is the caller's again afterwards: a script can read from it. tini and catatonit leave it with the group
+/// of their child, which is gone.
+#[test]
+fn the_terminal_is_given_back() {
+    for init in Init::all().iter().filter(|init| init.is_ours()) {
+        let (mut terminal, peer) = Terminal::new();
+        let script = "\"$INIT\" -- sh -c 'read word; echo \"child read $word\"'; read word; echo \"script read $word\"";
+        let shell = Init { path: "/bin/sh".into(), ..init.clone() };
+        let mut running =
+            shell.launch(&["-c", script], &[]).env("INIT", init.path.to_str().unwrap()).on_terminal(peer).start();
+        if init.original != Original::DumbInit {
+            terminal.keys("one\n");
+            assert_eq!(terminal.await_text("child read "), "one", "{}", init.label());
+        } else {
+            terminal.keys("\x04"); // its child has a session of its own, and no terminal
+        }
+        terminal.keys("two\n");
+        if init.original != Original::DumbInit {
+            assert_eq!(terminal.await_text("script read "), "two", "{}", init.label());
+        }
+        running.wait();
+    }
+}
+
+/// Messages of a process in the background do not stop it, whatever the terminal's settings.
+#[test]
+fn messages_do_not_stop_the_init() {
+    let (mut terminal, peer) = Terminal::new();
+    let script = "stty tostop; \"$INIT\" -vv -- sh -c 'exit 3'; echo code=$?";
+    let shell = Init { path: "/bin/sh".into(), ..Init::pipkin() };
+    let mut running =
+        shell.launch(&["-c", script], &[]).env("INIT", Init::pipkin().path.to_str().unwrap()).on_terminal(peer).start();
+    terminal.await_text("ended with code");
+    assert_eq!(terminal.await_text("code="), "3");
+    assert_eq!(running.wait(), 0);
+}
