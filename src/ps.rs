@@ -2,6 +2,7 @@
 
 use clap::Args;
 use pipkin_images::container::{Container, Status};
+use pipkin_images::error::Kind;
 
 use crate::cli::Global;
 use crate::container;
@@ -33,15 +34,18 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
         "NAME".into(),
     ]];
     for found in Container::all(&store)?.into_iter().rev() {
-        let status = match found.status()? {
-            Status::Running => "running".to_string(),
+        let status = match found.status() {
+            Ok(Status::Running) => "running".to_string(),
             // The program outlives a `pipkin run` that was killed.
-            Status::Exited(None) if container::is_alive(&state, &found.record.id) => {
+            Ok(Status::Exited(None)) if container::is_alive(&state, &found.record.id) => {
                 "running (its pipkin was killed)".to_string()
             }
-            Status::Exited(_) if !arguments.all => continue,
-            Status::Exited(Some(code)) => format!("exited ({code})"),
-            Status::Exited(None) => "exited (killed)".to_string(),
+            Ok(Status::Exited(_)) if !arguments.all => continue,
+            Ok(Status::Exited(Some(code))) => format!("exited ({code})"),
+            Ok(Status::Exited(None)) => "exited (killed)".to_string(),
+            // Removed since the list was read.
+            Err(error) if error.kind() == Kind::NotFound => continue,
+            Err(error) => return Err(error.into()),
         };
         let record = found.record;
         if arguments.quiet {

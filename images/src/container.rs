@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use oci_spec::image::Descriptor;
@@ -100,7 +100,8 @@ impl Container {
         }
         let text = serde_json::to_vec_pretty(&record).map_err(|cause| Error::invalid("container.json", cause))?;
         fs::write(made.join("container.json"), text).on("write", made.join("container.json"))?;
-        let lock = open_lock(&made)?;
+        let path = made.join("running");
+        let lock = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).on("create", &path)?;
         lock.lock().on("lock", &made)?;
         let directory = store.path("containers").join(&record.id);
         fs::rename(&made, &directory).on("create", &directory)?;
@@ -153,10 +154,9 @@ impl Container {
     /// Whether it runs.
     ///
     /// # Errors
-    /// Its lock file can not be opened.
+    /// Its lock file can not be opened; [`Kind::NotFound`] when it was removed meanwhile.
     pub fn status(&self) -> Result<Status> {
-        let lock = open_lock(&self.directory)?;
-        match lock.try_lock() {
+        match self.open_lock()?.try_lock() {
             Err(TryLockError::WouldBlock) => Ok(Status::Running),
             Err(TryLockError::Error(cause)) => Err(cause).on("lock", &self.directory),
             Ok(()) => {
@@ -170,12 +170,23 @@ impl Container {
     /// Waits until its `pipkin run` has ended.
     ///
     /// # Errors
-    /// Its lock file can not be opened or locked.
+    /// Its lock file can not be opened or locked; one that is gone is fine.
     pub fn wait(&self) -> Result<()> {
-        match open_lock(&self.directory) {
+        match self.open_lock() {
             Ok(lock) => lock.lock().on("lock", &self.directory),
-            Err(_) if !self.directory.exists() => Ok(()),
+            Err(error) if error.kind() == Kind::NotFound => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Only [`Container::create`] makes the file: it must not come back in a directory that is being removed.
+    fn open_lock(&self) -> Result<File> {
+        let path = self.directory.join("running");
+        match File::options().write(true).open(&path) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::new(Kind::NotFound, format!("container {} was removed meanwhile", self.record.name)))
+            }
+            result => result.on("open", &path),
         }
     }
 
@@ -213,11 +224,6 @@ impl Container {
         let parent = Tree::open(&parent).on("open", &parent)?;
         tree::remove(parent.root(), self.record.id.as_ref()).on("remove", &self.directory)
     }
-}
-
-fn open_lock(directory: &Path) -> Result<File> {
-    let path = directory.join("running");
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).on("open", &path)
 }
 
 /// The names that Docker allows, so that they are safe everywhere.

@@ -110,7 +110,7 @@ fn spec(bundle: &Bundle, account: &Account, workdir: &str) -> std::result::Resul
         linux = linux.resources(resources);
     }
     if !bundle.rootless() {
-        linux = linux.cgroups_path(format!("/pipkin/{}", bundle.container.record.id));
+        linux = linux.cgroups_path(format!("/pipkin-{}", bundle.container.record.id));
     }
     SpecBuilder::default()
         .version("1.2.0")

@@ -1,5 +1,6 @@
 //! The program: its arguments, environment, user and capabilities.
 
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -182,19 +183,37 @@ fn make_directory(root: impl AsFd, path: &str) -> rustix::io::Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     };
+    let mut todo: VecDeque<String> = path.split('/').map(str::to_string).collect();
     let mut done = String::from("/");
-    let mut directory = open("/")?;
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+    let mut links = 0;
+    while let Some(part) = todo.pop_front() {
+        if part.is_empty() || part == "." {
+            continue;
+        }
         let next = format!("{done}{part}/");
-        directory = match open(&next) {
-            Err(Errno::NOENT) => {
-                // `..` always exists, so it never comes here.
-                rustix::fs::mkdirat(&directory, part, Mode::from_raw_mode(0o755))?;
-                open(&next)?
+        let directory = match open(&next) {
+            Ok(_) => {
+                done = next;
+                continue;
             }
-            result => result?,
+            // `..` always exists, so it never comes here.
+            Err(Errno::NOENT) => open(&done)?,
+            Err(errno) => return Err(errno),
         };
-        done = next;
+        match rustix::fs::mkdirat(&directory, &part, Mode::from_raw_mode(0o755)) {
+            Ok(()) => done = next,
+            // A link to what is not there yet: that is made, inside.
+            Err(Errno::EXIST) if links < 40 => {
+                links += 1;
+                let target =
+                    rustix::fs::readlinkat(&directory, &part, Vec::new())?.into_string().map_err(|_| Errno::ILSEQ)?;
+                if target.starts_with('/') {
+                    done = String::from("/");
+                }
+                target.split('/').rev().for_each(|part| todo.push_front(part.to_string()));
+            }
+            Err(errno) => return Err(errno),
+        }
     }
     Ok(())
 }

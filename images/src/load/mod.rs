@@ -51,12 +51,13 @@ pub struct Loaded {
 /// Whatever is wrong with the image; the store is as it was.
 pub fn load(store: &Store, path: &Path, name: Option<&Reference>, policy: Policy) -> Result<Vec<Loaded>> {
     attempt(store, policy, |work| {
-        let source = Source::open(path, &work.staging)?;
         let stem = default_name(path);
-        if source.file("oci-layout")?.is_some() {
-            layout::load(work, &source, name, &stem)
-        } else if source.file("manifest.json")?.is_some() {
-            docker::load(work, &source, name, &stem)
+        let inside = |error: Error| error.during(path.display());
+        let source = Source::open(path, &work.staging).map_err(inside)?;
+        if source.file("oci-layout").map_err(inside)?.is_some() {
+            layout::load(work, &source, name, &stem).map_err(inside)
+        } else if source.file("manifest.json").map_err(inside)?.is_some() {
+            docker::load(work, &source, name, &stem).map_err(inside)
         } else {
             Err(Error::invalid(
                 path.display(),

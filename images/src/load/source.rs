@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::archive::{Kind, Reader, Seekable};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind as ErrorKind, Result};
 use crate::store::{Staging, read_bounded};
 use crate::unpack::merged::components;
 
@@ -70,16 +70,16 @@ impl Source {
     pub fn open(path: &Path, staging: &Staging) -> Result<Self> {
         // O_NONBLOCK: a named pipe must not make us wait.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).on("open", path)?);
-        let kind = file.metadata().on("examine", path)?.file_type();
+        let file = File::from(rustix::fs::openat(rustix::fs::CWD, path, flags, Mode::empty()).step(|| "open")?);
+        let kind = file.metadata().step(|| "examine")?.file_type();
         if kind.is_dir() {
             return Ok(Self::Directory(file));
         }
         if !kind.is_file() {
-            return Err(Error::invalid(path.display(), "is neither a directory nor a file"));
+            return Err(Error::new(ErrorKind::Invalid, "is neither a directory nor a file"));
         }
-        let file = if is_gzip(&file).on("read", path)? { decompress(file, staging)? } else { file };
-        Self::index(file).map_err(|error| error.during(path.display()))
+        let file = if is_gzip(&file).step(|| "read")? { decompress(file, staging)? } else { file };
+        Self::index(file)
     }
 
     /// Notes where everything in an archive is.
