@@ -50,15 +50,13 @@ fn ctrl_c_ends_it() {
 #[test]
 fn ctrl_c_is_not_followed_by_term() {
     let (mut terminal, peer) = Terminal::new();
-    let script = format!("INIT_PROBE=signals INIT_PROBE_NUMBER=10 {}; true", probe());
-    let mut running = Init::pipkin().launch(&["--"], &["sh", "-c", &script]).on_terminal(peer).start();
-    terminal.await_text("ready");
+    let mut running = Init::pipkin().probe(&[], "parent").env("INIT_PROBE_NUMBER", "10").on_terminal(peer).start();
+    let child: i32 = terminal.await_text("ready").parse().unwrap();
     terminal.keys(CTRL_C);
     assert_eq!(terminal.await_text("signal "), "2");
-    let shell_is_gone = || running.processes().len() == 2;
-    await_true("the shell has ended", shell_is_gone);
+    await_true("its parent has ended", || running::stat(child).unwrap().1 == running.pid());
     running.signal(libc::SIGUSR1);
-    assert_eq!(terminal.await_text("signal "), "10");
+    assert_eq!(terminal.await_text("signal "), "10", "and not TERM");
     assert_eq!(running.wait(), 130);
 }
 
@@ -162,11 +160,25 @@ fn job_control_in_a_shell() {
     terminal.await_text("in the background");
     await_true("it goes on", || state(init) == 'S' && state(child) == 'S');
     assert_eq!(terminal.foreground(), shell.pid());
+    // A running job becomes the foreground's without a word to it: Ctrl-C reaches it through the init.
     terminal.keys("fg\n");
-    await_true("it is in the foreground again", || terminal.foreground() == child);
+    await_true("it is in the foreground again", || [init, child].contains(&terminal.foreground()));
     terminal.keys(CTRL_C);
     terminal.keys("echo code=$?\n");
     assert_eq!(terminal.await_text("code="), "130");
+}
+
+/// From the background to the foreground, and there it reads.
+#[test]
+fn a_job_that_reads_gets_the_terminal() {
+    let (mut terminal, shell) = interactive_shell();
+    terminal.keys("$INIT -- sh -c 'echo begun; sleep 0.2; read word; echo read $word' &\n");
+    terminal.await_text("begun");
+    assert_eq!(terminal.foreground(), shell.pid());
+    terminal.keys("fg\n");
+    await_true("the shell has let go", || terminal.foreground() != shell.pid());
+    terminal.keys("something\n");
+    assert_eq!(terminal.await_text("read "), "something");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::signal::Signal;
 
 /// The main child's group and the terminal.
 pub struct Job {
-    /// The group that was given the foreground.
+    /// The group, when there is a terminal: in the foreground, or where the init was.
     group: Option<Pid>,
     /// Whether the init passed a stop signal on, which then is somebody's wish.
     stop_was_sent: bool,
@@ -20,10 +20,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// The job of `group`, if it has the terminal. Its signals must be blocked.
+    /// The job of `group`, if there is a terminal. Its signals must be blocked.
     pub fn new(group: Option<Pid>) -> Self {
-        let has_terminal = |group: &Pid| Terminal::controlling().is_some_and(|it| it.foreground() == Some(*group));
-        Self { group: group.filter(has_terminal), stop_was_sent: false, interrupted: false }
+        let on_terminal = Terminal::controlling().is_some_and(|terminal| terminal.foreground().is_some());
+        Self { group: group.filter(|_| on_terminal), stop_was_sent: false, interrupted: false }
     }
 
     /// Whether there is a terminal whose job this is.
@@ -63,7 +63,15 @@ impl Job {
 
     /// `signal` stopped the main child.
     pub fn stopped(&mut self, signal: Signal) {
-        let Some(group) = self.group else { return };
+        let Some((group, terminal)) = self.group.zip(Terminal::controlling()) else { return };
+        // A shell moves a running job to the foreground without a word; the job finds out when it reads.
+        if matches!(signal, Signal::TTIN | Signal::TTOU) && terminal.foreground() == Some(own_group()) {
+            return self.resume();
+        }
+        // Who stops by SIGSTOP in the background is not stopped by the terminal.
+        if signal == Signal::STOP && terminal.foreground() != Some(group) {
+            return;
+        }
         self.give_back_terminal();
         // Blocked it would only wait. If it stops this process, SIGCONT will have come when this returns.
         let blocked = signals::block(SignalSet::ALL.without(Signal::TSTP));
@@ -74,9 +82,7 @@ impl Job {
             self.stop_was_sent = false;
             self.resume();
         } else if signal.is_terminal_stop() && !self.stop_was_sent {
-            if let Some(terminal) = Terminal::controlling() {
-                terminal.set_foreground(group);
-            }
+            terminal.set_foreground(group);
             let _ = signals::send(Signal::CONT, Target::Group(group));
         }
     }

@@ -23,6 +23,7 @@ extern "C" fn begin() {
         "orphans" => orphans(number),
         "fork-bomb" => fork_bomb(),
         "stop-self" => stop_self(),
+        "parent" => parent(number),
         "own-group" => own_group(number),
         _ => panic!("no such mode: {mode}"),
     };
@@ -233,4 +234,16 @@ fn own_group(number: i32) -> i32 {
         };
     }
     signals(libc::SIGTERM)
+}
+
+/// A parent that any signal ends, and a child that tells of signals until `last`.
+fn parent(last: i32) -> i32 {
+    // SAFETY: there is one thread.
+    if unsafe { libc::fork() } == 0 {
+        return signals(last);
+    }
+    loop {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
 }

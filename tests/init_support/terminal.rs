@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use super::{DEADLINE, Launch};
@@ -11,7 +10,6 @@ use super::{DEADLINE, Launch};
 /// The keyboard and screen of a pseudo-terminal.
 pub struct Terminal {
     master: File,
-    output: Receiver<Vec<u8>>,
     seen: String,
 }
 
@@ -27,18 +25,7 @@ impl Terminal {
             assert!(peer >= 0, "{}", std::io::Error::last_os_error());
             OwnedFd::from_raw_fd(peer)
         };
-        let (to, output) = channel();
-        let mut screen = master.try_clone().unwrap();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            // The end is EIO, when the last program has let go of the terminal.
-            while let Ok(length @ 1..) = screen.read(&mut bytes) {
-                if to.send(bytes[..length].to_vec()).is_err() {
-                    break;
-                }
-            }
-        });
-        (Self { master, output, seen: String::new() }, peer)
+        (Self { master, seen: String::new() }, peer)
     }
 
     /// Types `keys`.
@@ -58,9 +45,15 @@ impl Terminal {
                     return line;
                 }
             }
-            match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(error) => panic!("{text:?} does not appear ({error}); on the screen: {:?}", self.seen),
+            let mut poll = libc::pollfd { fd: self.master.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+            let left = until.saturating_duration_since(Instant::now()).as_millis() as i32;
+            // SAFETY: one structure that lives here.
+            assert_eq!(unsafe { libc::poll(&mut poll, 1, left) }, 1, "no {text:?} on the screen: {:?}", self.seen);
+            let mut bytes = [0; 4096];
+            // The end is EIO, when the last program has let go of the terminal.
+            match self.master.read(&mut bytes) {
+                Ok(length @ 1..) => self.seen.push_str(&String::from_utf8_lossy(&bytes[..length])),
+                end => panic!("no {text:?} before the end ({end:?}); on the screen: {:?}", self.seen),
             }
         }
     }
