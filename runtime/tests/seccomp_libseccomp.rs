@@ -12,6 +12,7 @@ mod interpreter;
 #[path = "seccomp/model.rs"]
 mod model;
 #[path = "seccomp/oracle.rs"]
+#[allow(dead_code, reason = "shared with the bench")]
 mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -150,7 +150,42 @@ impl Machine {
 
 /// Finds a system call of any machine by its name.
 pub(super) fn find(name: &str) -> Option<&'static Row> {
-    TABLE.binary_search_by(|row| row.name.cmp(name)).ok().map(|index| &TABLE[index])
+    let mut place = hash(name.as_bytes());
+    loop {
+        match INDEX[place % INDEX.len()] {
+            NONE => return None,
+            row if TABLE[usize::from(row)].name == name => return Some(&TABLE[usize::from(row)]),
+            _ => place += 1,
+        }
+    }
+}
+
+/// Where in [`TABLE`] the names are, by their hash; a name whose place is taken is in the next free one. Profiles
+/// name hundreds of calls: binary search took half of the time that a compilation takes.
+static INDEX: [u16; 2048] = {
+    assert!(TABLE.len() < 1024, "at most half of the places may be taken");
+    let mut index = [NONE; 2048];
+    let mut row = 0;
+    while row < TABLE.len() {
+        let mut place = hash(TABLE[row].name.as_bytes());
+        while index[place % index.len()] != NONE {
+            place += 1;
+        }
+        index[place % index.len()] = row as u16;
+        row += 1;
+    }
+    index
+};
+
+/// FNV-1a.
+const fn hash(bytes: &[u8]) -> usize {
+    let mut hash = 0x811c_9dc5_u32;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u32).wrapping_mul(0x0100_0193);
+        at += 1;
+    }
+    (hash ^ (hash >> 15)) as usize
 }
 
 #[cfg(test)]
@@ -158,8 +193,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_sorted_and_has_the_newest_calls() {
+    fn the_table_has_each_name_once_and_the_newest_calls() {
         assert!(TABLE.windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert!(TABLE.iter().all(|row| find(row.name).is_some_and(|found| std::ptr::eq(found, row))));
         for (name, number) in [("read", 0), ("futex_wake", 454), ("mseal", 462), ("file_setattr", 469)] {
             assert_eq!(find(name).and_then(|row| Abi::X86_64.slot(row)), Some(number), "{name}");
         }

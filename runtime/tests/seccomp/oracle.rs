@@ -78,7 +78,6 @@ impl Oracle {
         Ok(bytes.chunks(8).map(instruction).collect())
     }
 
-    #[allow(dead_code, reason = "for the bench, which shares this file")]
     /// Nanoseconds of each of `rounds` compilations.
     pub fn time(&mut self, profile: &LinuxSeccomp, setup: Setup, rounds: usize) -> Vec<u64> {
         self.send(&(commands(profile, setup) + &format!("time {rounds}\n")));
