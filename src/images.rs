@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::failure::Result;
-use crate::size;
+use crate::{output, size};
 
 /// List the images in the store
 #[derive(Args, Debug)]
@@ -18,7 +18,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
     let images = global.store_to_read()?.images()?;
     if arguments.quiet {
-        images.iter().for_each(|image| println!("{}", &image.id.hex()[..12]));
+        images.iter().for_each(|image| output::line(&image.id.hex()[..12]));
         return Ok(());
     }
     let mut rows = vec![["REPOSITORY".to_string(), "TAG".into(), "IMAGE ID".into(), "SIZE".into()]];
@@ -37,6 +37,6 @@ pub fn table<const N: usize>(rows: &[[String; N]]) {
         (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     for row in rows {
         let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}   ")).collect();
-        println!("{}", line.trim_end());
+        output::line(line.trim_end());
     }
 }

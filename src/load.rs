@@ -9,6 +9,7 @@ use pipkin_images::rootless;
 
 use crate::cli::Global;
 use crate::failure::Result;
+use crate::output;
 
 /// Bring an image from a file or directory into the store
 ///
@@ -38,7 +39,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
 
 /// The name on standard output; what the person should know on standard error.
 pub fn report(loaded: &Loaded) {
-    println!("{}", loaded.name);
+    output::line(&loaded.name);
     let left_out = loaded.left_out;
     if left_out.devices > 0 {
         eprintln!("pipkin: {}: {} device nodes left out: only root can make them", loaded.name, left_out.devices);

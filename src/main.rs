@@ -7,6 +7,7 @@ mod failure;
 mod images;
 mod import;
 mod load;
+mod output;
 mod places;
 mod ps;
 mod rm;

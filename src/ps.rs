@@ -8,7 +8,7 @@ use crate::cli::Global;
 use crate::container;
 use crate::failure::Result;
 use crate::images::table;
-use crate::size;
+use crate::{output, size};
 
 /// List containers
 #[derive(Args, Debug)]
@@ -49,7 +49,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
         };
         let record = found.record;
         if arguments.quiet {
-            println!("{}", &record.id[..12]);
+            output::line(&record.id[..12]);
             continue;
         }
         let command: String =

@@ -4,8 +4,8 @@ use clap::Args;
 use pipkin_images::container::{Container, Status};
 
 use crate::cli::Global;
-use crate::container;
 use crate::failure::{Failure, Result};
+use crate::{container, output};
 
 /// Remove containers with everything they wrote
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
         found.wait()?;
         let name = found.record.name.clone();
         found.remove(&store)?;
-        println!("{name}");
+        output::line(name);
     }
     Ok(())
 }

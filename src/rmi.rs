@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::cli::Global;
 use crate::failure::Result;
+use crate::output;
 
 /// Remove images; layers that other images share stay
 ///
@@ -20,7 +21,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
     let store = global.store()?;
     for image in &arguments.images {
-        store.remove_image(image)?.iter().for_each(|name| println!("{name}"));
+        store.remove_image(image)?.iter().for_each(|name| output::line(name));
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ pub fn parse(text: &str) -> Option<i64> {
         return None;
     }
     let value = number.parse::<f64>().ok()? * f64::from(1_u32 << 10).powi(shift / 10);
-    (value >= 1.0 && value < 9e18).then_some(value as i64)
+    (1.0..9e18).contains(&value).then_some(value as i64)
 }
 
 /// `1.5 MB`: powers of 1000, as disks and Docker count.
