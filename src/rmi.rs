@@ -21,7 +21,7 @@ pub struct Arguments {
 pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
     let store = global.store()?;
     for image in &arguments.images {
-        store.remove_image(image)?.iter().for_each(|name| output::line(name));
+        store.remove_image(image)?.iter().for_each(output::line);
     }
     Ok(())
 }
