@@ -148,7 +148,7 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }
-    let probe = lab::programs().join("pipkin-probe");
+    let probe = lab::probe();
     fs::copy(&probe, rootfs.join("bin/probe")).unwrap_or_else(|error| panic!("copy {}: {error}", probe.display()));
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home:/bin/sh\n")
         .expect("passwd");

@@ -288,8 +288,20 @@ pub(crate) fn programs() -> PathBuf {
     if let Some(directory) = std::env::var_os("PIPKIN_BIN_DIR") {
         return fs::canonicalize(&directory).unwrap_or_else(|error| panic!("PIPKIN_BIN_DIR={directory:?}: {error}"));
     }
+    beside_tests()
+}
+
+/// Two levels above the test executable, where the same build has put its programs.
+fn beside_tests() -> PathBuf {
     let executable = std::env::current_exe().expect("the test's own path");
     executable.ancestors().nth(2).expect("target/…/deps/test").to_owned()
+}
+
+/// The probe, which need not be built as the product is: the newest of the one beside the programs and the one beside the tests.
+pub(crate) fn probe() -> PathBuf {
+    let built = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let places = [programs(), beside_tests()].map(|directory| directory.join("pipkin-probe"));
+    places.into_iter().max_by_key(built).expect("two of them")
 }
 
 /// The target directory may be where another user must not look, so the programs come to the lab.
