@@ -121,7 +121,7 @@ fn interactive_shell() -> (Terminal, Running) {
     let (mut terminal, peer) = Terminal::new();
     let bash = Init { path: "/bin/bash".into(), ..Init::pipkin() };
     let running = bash
-        .launch(&["--norc", "--noprofile"], &["-i"])
+        .launch(&["--norc", "--noprofile", "--noediting"], &["-i"])
         .env("PS1", "$ ")
         .env("TERM", "dumb")
         .env("HISTFILE", "")
@@ -172,13 +172,13 @@ fn job_control_in_a_shell() {
 #[test]
 fn a_job_that_reads_gets_the_terminal() {
     let (mut terminal, shell) = interactive_shell();
-    terminal.keys("$INIT -- sh -c 'echo begun; sleep 0.2; read word; echo read $word' &\n");
+    terminal.keys("$INIT -- sh -c 'echo begun; sleep 0.2; read word; echo \"go\"t $word' &\n");
     terminal.await_text("begun");
     assert_eq!(terminal.foreground(), shell.pid());
     terminal.keys("fg\n");
     await_true("the shell has let go", || terminal.foreground() != shell.pid());
     terminal.keys("something\n");
-    assert_eq!(terminal.await_text("read "), "something");
+    assert_eq!(terminal.await_text("got "), "something");
 }
 
 #[test]
