@@ -106,7 +106,7 @@ pub fn run(global: &Global, arguments: &Arguments, started: Timespec) -> Result<
     let removal = Removal { store: &store, container: &made, wanted: arguments.rm, running: Some(running) };
     let result = (|| {
         overlay::private_mounts()?;
-        let rootfs = overlay::mount(&store, &made, policy.overlay)?;
+        let rootfs = overlay::mount(&store, &made, policy.overlay, arguments.rm)?;
         let bundle = Bundle {
             container: &made,
             image: &image,

@@ -214,8 +214,9 @@ mod tests {
 
     #[test]
     fn the_files_are_regular_small_and_inside() {
-        let directory = std::env::temp_dir().join(format!("pipkin-accounts-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
+        let scratch = std::env::temp_dir().join(format!("pipkin-accounts-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&scratch);
+        let directory = scratch.join("root");
         std::fs::create_dir_all(directory.join("etc")).unwrap();
         let passwd = directory.join("etc/passwd");
         let look_up = || Account::look_up(File::open(&directory).unwrap(), "0");
@@ -223,12 +224,15 @@ mod tests {
         nix::unistd::mkfifo(&passwd, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(look_up().unwrap_err().to_string().contains("regular"));
         std::fs::remove_file(&passwd).unwrap();
-        // A link to the host's own file ends inside, where there is none.
-        std::os::unix::fs::symlink("/../../../../etc/hostname", &passwd).unwrap();
-        assert!(look_up().is_ok());
-        std::fs::remove_file(&passwd).unwrap();
+        // A link to a file outside ends inside, where there is none.
+        std::fs::write(scratch.join("outside"), "evil:x:0:0::/evil:\n").unwrap();
+        for target in [scratch.join("outside"), "../../outside".into()] {
+            std::os::unix::fs::symlink(&target, &passwd).unwrap();
+            assert_eq!(look_up().unwrap().home, None, "{}", target.display());
+            std::fs::remove_file(&passwd).unwrap();
+        }
         File::create(&passwd).unwrap().set_len(1 << 30).unwrap();
         assert!(look_up().unwrap_err().to_string().contains("limit"));
-        std::fs::remove_dir_all(&directory).unwrap();
+        std::fs::remove_dir_all(&scratch).unwrap();
     }
 }

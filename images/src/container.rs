@@ -10,8 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::Image;
-use crate::store::{Locked, Store};
-use crate::unpack::tree::{self, Tree};
+use crate::store::{Staging, Store};
 
 /// What `container.json` says; written once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -199,30 +198,19 @@ impl Container {
         fs::write(&path, code.to_string()).on("write", &path)
     }
 
-    /// Removes it and its writable layer.
+    /// Removes it and its writable layer, and its image if that has no name any more.
     ///
     /// # Errors
     /// Its files can not be removed.
     pub fn remove(self, store: &Store) -> Result<()> {
-        let (locked, staging) = store.begin()?;
-        self.remove_locked(store, &locked)?;
-        let trash = store.collect(&locked)?;
+        let locked = store.lock()?;
+        let files = Staging::take_out(store, &self.directory, &locked)?;
+        let named = store.names()?.iter().any(|(_, image)| image.digest() == self.record.image.digest());
+        let trash = if named { None } else { Some(store.collect(&locked)?) };
         drop(locked);
-        drop((trash, staging));
+        // Deleting can take long, and nobody has to wait for it.
+        drop((files, trash));
         Ok(())
-    }
-
-    fn remove_locked(self, store: &Store, _locked: &Locked) -> Result<()> {
-        // Without its record it is no container any more, even if the rest can not be removed at once.
-        let record = self.directory.join("container.json");
-        match fs::remove_file(&record) {
-            // Another command was faster.
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-            result => result.on("remove", &record)?,
-        }
-        let parent = store.path("containers");
-        let parent = Tree::open(&parent).on("open", &parent)?;
-        tree::remove(parent.root(), self.record.id.as_ref()).on("remove", &self.directory)
     }
 }
 

@@ -32,9 +32,12 @@ pub fn private_mounts() -> Result<()> {
 
 /// Mounts the root file system of `container` at its `merged` directory and answers that.
 ///
+/// A `throwaway` container's files are not synced (overlay's `volatile`): else the end of every container would wait for
+/// the whole file system of the store.
+///
 /// # Errors
 /// A layer is missing, or the kernel refuses the overlay.
-pub fn mount(store: &Store, container: &Container, overlay: Overlay) -> Result<PathBuf> {
+pub fn mount(store: &Store, container: &Container, overlay: Overlay, throwaway: bool) -> Result<PathBuf> {
     let mut lowers = Vec::new();
     for layer in container.record.layers.iter().rev() {
         let layer = Digest::parse(layer)?;
@@ -46,7 +49,8 @@ pub fn mount(store: &Store, container: &Container, overlay: Overlay) -> Result<P
     let upper = container.directory.join("upper");
     // The root directory's own mode and owner come from the topmost layer, which is the upper one.
     match_root(&upper, &lowers, overlay)?;
-    let parts = Parts { lowers, upper: open(&upper)?, work: open(&container.directory.join("work"))?, overlay };
+    let parts =
+        Parts { lowers, upper: open(&upper)?, work: open(&container.directory.join("work"))?, overlay, throwaway };
     let target = container.directory.join("merged");
     match parts.mount_by_handles(&target) {
         // Before Linux 6.13 overlay takes no handles.
@@ -99,6 +103,7 @@ struct Parts {
     upper: OwnedFd,
     work: OwnedFd,
     overlay: Overlay,
+    throwaway: bool,
 }
 
 impl Parts {
@@ -115,6 +120,9 @@ impl Parts {
         if self.overlay == Overlay::User {
             fsconfig_set_flag(fs, "userxattr")?;
         }
+        if self.throwaway {
+            fsconfig_set_flag(fs, "volatile")?;
+        }
         fsconfig_create(fs)?;
         let mount = fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -128,6 +136,9 @@ impl Parts {
             format!("lowerdir={},upperdir={},workdir={}", lowers.join(":"), name(&self.upper), name(&self.work));
         if self.overlay == Overlay::User {
             options.push_str(",userxattr");
+        }
+        if self.throwaway {
+            options.push_str(",volatile");
         }
         let options = CString::new(options).map_err(|_| Errno::INVAL)?;
         rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), Some(options.as_c_str()))

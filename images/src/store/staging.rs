@@ -39,6 +39,22 @@ impl Staging {
         Ok(staging)
     }
 
+    /// Takes something whole out of the store, to be removed when the answer is dropped. Gone already is fine.
+    ///
+    /// # Errors
+    /// `rename(2)`.
+    pub fn take_out(store: &Store, directory: &Path, _locked: &Locked) -> Result<Option<Self>> {
+        let Some(name) = directory.file_name() else { return Ok(None) };
+        let lock = match File::open(directory) {
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            result => result.on("open", directory)?,
+        };
+        lock.lock().on("lock", directory)?;
+        let path = store.path("tmp").join(name);
+        fs::rename(directory, &path).on("remove", directory)?;
+        Ok(Some(Self { path, lock }))
+    }
+
     /// A path in it.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
