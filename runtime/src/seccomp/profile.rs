@@ -75,8 +75,8 @@ pub(super) fn default_action(profile: &LinuxSeccomp, notifies: bool, problems: &
     action(profile.default_action(), profile.default_errno_ret(), &"linux.seccomp.defaultErrnoRet", problems)
 }
 
-/// Checks `syscalls`. Unknown names are left out, with a warning: the specification asks for an error only where the
-/// runtime can not tell that this is harmless, and engines send names that are newer or of other machines.
+/// Checks `syscalls`. Unknown names are left out, with a warning, as runc and crun do: engines send names that are newer
+/// than the runtime, or of other machines, and what has no rule gets the default action.
 pub(super) fn rules(syscalls: &[LinuxSyscall], problems: &mut Problems, warnings: &mut Vec<String>) -> Vec<Rule> {
     syscalls.iter().enumerate().map(|(index, entry)| rule(index, entry, problems, warnings)).collect()
 }
