@@ -35,6 +35,11 @@ pub fn run(state: &Path, container: &Container) -> Result<u8> {
     Ok(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
 }
 
+/// Whether `text` is a signal, as `TERM`, `SIGRTMIN+3` or `15`.
+pub fn check_signal(text: &str) -> std::result::Result<(), pipkin_runtime::error::Error> {
+    pipkin_runtime::container::parse_signal(text).map(drop)
+}
+
 /// Kills what still runs of a container and removes what the runtime keeps of it; nothing there is fine.
 pub fn delete(state: &Path, id: &str) -> Result<()> {
     Ok(Runtime::new(state).delete(id, true)?)

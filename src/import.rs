@@ -9,7 +9,7 @@ use pipkin_images::rootless;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Result};
-use crate::load;
+use crate::{container, load};
 
 /// Turn a directory or a plain tar archive into an image of one layer
 #[derive(Args, Debug)]
@@ -48,6 +48,9 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
     }
     if let Some(directory) = arguments.workdir.as_deref().filter(|directory| !directory.starts_with('/')) {
         return Err(Failure::argument("--workdir", format!("{directory:?} is not an absolute path")));
+    }
+    if let Some(signal) = &arguments.stop_signal {
+        container::check_signal(signal).map_err(|error| Failure::argument("--stop-signal", error))?;
     }
     let options = Import {
         entrypoint: words("--entrypoint", arguments.entrypoint.as_deref())?,

@@ -81,6 +81,9 @@ pub fn run(global: &Global, arguments: &Arguments, started: Timespec) -> Result<
     // Everything that can be wrong with the arguments, and all that must be seen from outside of a user namespace.
     let limits = limits(arguments)?;
     let volumes = arguments.volume.iter().map(|text| Volume::parse(text)).collect::<Result<Vec<_>>>()?;
+    if let Some(bad) = arguments.env.iter().find(|pair| pair.is_empty() || pair.starts_with('=')) {
+        return Err(Failure::argument("--env", format!("{bad:?} has no name")));
+    }
     let init = arguments.init.then(|| companion("pipkin-init")).transpose()?;
     let host_namespaces = process::own_namespaces();
     let state = container::state_root(global)?;
@@ -95,6 +98,15 @@ pub fn run(global: &Global, arguments: &Arguments, started: Timespec) -> Result<
         Ok(image) if hello::is_hello(&image) => hello::image(&store, &companion("pipkin-hello")?, policy)?,
         result => result?,
     };
+    if let Some(stop) = image
+        .configuration
+        .config()
+        .as_ref()
+        .and_then(|config| config.stop_signal().as_ref())
+        .filter(|stop| !stop.is_empty())
+    {
+        container::check_signal(stop).map_err(|error| Failure::argument("the image's StopSignal", error))?;
+    }
     let command = process::command(&image, arguments.entrypoint.as_deref(), &arguments.command)?;
     let mut environment = process::Environment::new(&image, &arguments.env, terminal);
     if hello::is_hello(&image) {

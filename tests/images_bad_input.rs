@@ -319,3 +319,26 @@ fn a_store_of_somebody_else_is_refused() {
         pipkin(&lab, ["images"]).run().fails(125, &["index.json"]);
     }
 }
+
+#[test]
+fn a_damaged_store_can_be_repaired() {
+    for lab in labs() {
+        let image = Image::busybox();
+        let file = lab.file("a.tar", image.archive("a:v1"));
+        load(&lab, &file).run().ok();
+        let config = store(&lab).join("blobs/sha256").join(hex(&image.config_blob()));
+        fs::write(&config, "{}").unwrap();
+        pipkin(&lab, ["images"]).run().fails(125, &["a:v1", "digest", "pipkin rmi a:v1"]);
+        pipkin(&lab, ["run", "--rm", "a:v1", "/bin/true"]).run().fails(125, &["a:v1", "digest"]);
+        pipkin(&lab, ["rmi", "a:v1"]).run().ok();
+        assert_eq!(contents(&lab), [] as [&str; 0]);
+        // A container that a power failure left with an empty record is nothing but rubbish.
+        lab.directory("store/containers/rubbish/upper");
+        let record = lab.file("store/containers/rubbish/container.json", "");
+        lab.give(record.parent().unwrap());
+        assert_eq!(pipkin(&lab, ["ps", "-aq"]).run().ok().stdout(), "");
+        load(&lab, &file).run().ok();
+        assert_eq!(fs::read_dir(store(&lab).join("containers")).unwrap().count(), 0);
+        assert_eq!(shell(&lab, "a:v1", "echo fine"), "fine\n");
+    }
+}

@@ -110,6 +110,8 @@ fn environment_and_working_directory() {
         let made = pipkin(&lab, ["run", "--rm", "-w", "/out/made", "t", "/bin/sh", "-c", "pwd"]).run().ok();
         assert_eq!(made.stdout(), format!("{}\n", outside.join("made").display()));
         assert!(!outside.join("made").exists());
+        // Nor was anything made at the same place of the machine.
+        assert!(!std::path::Path::new("/not/yet").exists());
     }
 }
 
@@ -376,4 +378,27 @@ fn nothing_stays_mounted() {
     pipkin(&lab, ["rm", "-f", "m"]).run().ok();
     running.wait();
     assert_eq!(host::cgroups_named(id), [] as [&std::path::Path; 0]);
+}
+
+#[test]
+fn wishes_of_an_image_that_can_not_be() {
+    for lab in labs() {
+        let refused = |config: Value, words: &[&str]| {
+            image(&lab, config, Layer::new());
+            pipkin(&lab, ["run", "--rm", "--init", "t"]).run().fails(125, words);
+            assert!(!contents(&lab).iter().any(|name| name.starts_with("containers/")));
+        };
+        refused(json!({"Cmd": ["/bin/true"], "StopSignal": "SIGNONE"}), &["StopSignal", "SIGNONE"]);
+        refused(json!({"Cmd": ["/bin/true"], "WorkingDir": "relative"}), &["working directory", "relative"]);
+        refused(
+            json!({"Cmd": ["/bin/true"], "WorkingDir": "/etc/passwd"}),
+            &["working directory", "/etc/passwd", "not a directory"],
+        );
+        refused(json!({"Cmd": ["/bin/true"], "User": "no-such-user"}), &["no-such-user"]);
+        refused(json!({"Cmd": ["/bin/true"], "Env": ["A=b\u{0}c"]}), &["process.env"]);
+        refused(json!({"Cmd": ["/bin/true\u{0}x"]}), &["process.args"]);
+        // Upwards is the root, as everywhere.
+        image(&lab, json!({"Cmd": ["/bin/sh", "-c", "pwd"], "WorkingDir": "/../../../srv/x"}), Layer::new());
+        assert_eq!(pipkin(&lab, ["run", "--rm", "t"]).run().ok().stdout(), "/srv/x\n");
+    }
 }

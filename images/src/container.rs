@@ -108,27 +108,32 @@ impl Container {
         Ok((Self { directory, record }, Running(lock)))
     }
 
-    /// All containers, oldest first.
+    /// All containers, oldest first. One whose record is missing or damaged (a power failure) is none.
     ///
     /// # Errors
-    /// A record can not be read.
+    /// The directory can not be read.
     pub fn all(store: &Store) -> Result<Vec<Self>> {
-        let path = store.path("containers");
-        let mut containers = Vec::new();
-        for entry in fs::read_dir(&path).on("read", &path)? {
-            let directory = entry.on("read", &path)?.path();
-            let file = directory.join("container.json");
-            let data = match fs::read(&file) {
-                Ok(data) => data,
-                // Being removed right now.
-                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(cause) => return Err(Error::system(format!("read {}", file.display()), cause)),
-            };
-            let record = serde_json::from_slice(&data).map_err(|cause| Error::invalid(file.display(), cause))?;
-            containers.push(Self { directory, record });
-        }
+        let mut containers: Vec<Self> = Self::directories(store)?.into_iter().filter_map(Self::read).collect();
         containers.sort_by(|a, b| (a.record.created, &a.record.id).cmp(&(b.record.created, &b.record.id)));
         Ok(containers)
+    }
+
+    /// Directories of containers that are none; only to be asked under the store's lock, as a living one is always whole.
+    pub(crate) fn damaged(store: &Store) -> Result<Vec<PathBuf>> {
+        let mut directories = Self::directories(store)?;
+        directories.retain(|directory| Self::read(directory.clone()).is_none());
+        Ok(directories)
+    }
+
+    fn directories(store: &Store) -> Result<Vec<PathBuf>> {
+        let path = store.path("containers");
+        let entries = fs::read_dir(&path).on("read", &path)?;
+        entries.map(|entry| Ok(entry.on("read", &path)?.path())).collect()
+    }
+
+    fn read(directory: PathBuf) -> Option<Self> {
+        let data = fs::read(directory.join("container.json")).ok()?;
+        Some(Self { record: serde_json::from_slice(&data).ok()?, directory })
     }
 
     /// The container called `text`, or whose id starts with it.

@@ -68,21 +68,21 @@ impl Store {
     pub fn remove_image(&self, text: &str) -> Result<Vec<Reference>> {
         let (locked, staging) = self.begin()?;
         drop(staging);
-        let image = self.find(text)?;
         let names = self.names()?;
-        let same: Vec<Reference> = names
-            .into_iter()
-            .filter(|(_, d)| *d.digest().digest() == image.manifest.hex())
-            .map(|(name, _)| name)
-            .collect();
-        let by_name = Reference::parse(text).ok().filter(|name| same.contains(name));
-        let gone = match by_name {
+        let wanted = Reference::parse(text).ok();
+        // By name also an image that can not be read any more.
+        let target = match names.iter().find(|(name, _)| Some(name) == wanted.as_ref()) {
+            Some((_, descriptor)) => descriptor.clone(),
+            None => self.find(text)?.descriptor,
+        };
+        let same: Vec<Reference> =
+            names.into_iter().filter(|(_, other)| other.digest() == target.digest()).map(|(name, _)| name).collect();
+        let gone = match wanted.filter(|name| same.contains(name)) {
             Some(name) => vec![name],
             None => same.clone(),
         };
         if gone.len() == same.len() {
-            let user =
-                Container::all(self)?.into_iter().find(|c| *c.record.image.digest().digest() == image.manifest.hex());
+            let user = Container::all(self)?.into_iter().find(|c| c.record.image.digest() == target.digest());
             if let Some(container) = user {
                 let message = format!(
                     "image {text} is used by container {}: remove that first with pipkin rm",

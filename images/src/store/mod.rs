@@ -149,7 +149,10 @@ impl Store {
     pub fn images(&self) -> Result<Vec<Image>> {
         let mut images = Vec::new();
         for (name, descriptor) in self.names()? {
-            images.push(Image::open(self, Some(name.clone()), &descriptor).map_err(|error| error.during(name))?);
+            let image = Image::open(self, Some(name.clone()), &descriptor);
+            images.push(image.map_err(|error| {
+                error.during(&name).remedy(format!("remove it with pipkin rmi {name}, and load it again"))
+            })?);
         }
         images.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(images)
@@ -228,7 +231,7 @@ impl Store {
         let path = self.blob_path(digest);
         let data = read_bounded(File::open(&path).on("open", &path)?, manifest::LIMIT, "blob")?;
         if Digest::of(&data) != *digest {
-            return Err(Error::invalid(path.display(), "the content does not have this digest: load the image again"));
+            return Err(Error::invalid(path.display(), "the content does not have this digest any more"));
         }
         Ok(data)
     }
@@ -274,7 +277,8 @@ impl Store {
 /// # Errors
 /// Reading failed, or there is more.
 pub fn read_bounded(source: impl Read, limit: u64, what: &str) -> Result<Vec<u8>> {
-    let mut data = Vec::new();
+    // Most documents fit, so that one read is enough.
+    let mut data = Vec::with_capacity(4096);
     source.take(limit + 1).read_to_end(&mut data).step(|| format!("read {what}"))?;
     if data.len() as u64 > limit {
         return Err(Error::invalid(what, format!("longer than the limit of {limit} bytes")));

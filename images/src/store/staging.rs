@@ -8,6 +8,7 @@ use rustix::fs::RenameFlags;
 use rustix::io::Errno;
 
 use super::{Locked, Store};
+use crate::container::Container;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::unpack::tree::{self, Tree};
@@ -125,7 +126,10 @@ impl Store {
     ///
     /// # Errors
     /// `tmp/` can not be read.
-    pub(super) fn remove_stale(&self, _locked: &Locked) -> Result<bool> {
+    pub(super) fn remove_stale(&self, locked: &Locked) -> Result<bool> {
+        for directory in Container::damaged(self)? {
+            Staging::take_out(self, &directory, locked)?;
+        }
         let tmp = self.path("tmp");
         let parent = Tree::open(&tmp).on("open", &tmp)?;
         let mut found = false;
