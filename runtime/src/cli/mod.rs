@@ -2,7 +2,10 @@
 
 mod create;
 mod delete;
+mod duration;
+mod events;
 mod exec;
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -12,6 +15,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +45,9 @@ pub struct Cli {
     /// Tell more.
     #[arg(long, help_heading = "Global options")]
     debug: bool,
+    /// Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME.
+    #[arg(long, help_heading = "Global options")]
+    systemd_cgroup: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,7 +59,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 enum Command {
     Create(create::Create),
     Delete(delete::Delete),
+    Events(events::Events),
     Exec(exec::Exec),
+    Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
     Pause(pause::Pause),
@@ -63,6 +72,7 @@ enum Command {
     Spec(spec::Spec),
     Start(start::Start),
     State(state::State),
+    Update(update::Update),
 }
 
 /// Parses, runs, and turns the result into an exit status.
@@ -87,12 +97,15 @@ pub fn main() -> ExitCode {
 
 impl Cli {
     fn run(self) -> Result<u8> {
-        let runtime = Runtime::new(self.root.unwrap_or_else(Store::default_root));
+        let runtime =
+            Runtime::new(self.root.unwrap_or_else(Store::default_root)).with_systemd_cgroup(self.systemd_cgroup);
         let done = |result: Result<()>| result.map(|()| 0);
         match self.command {
             Command::Create(create) => done(create.run(&runtime)),
             Command::Delete(delete) => done(delete.run(&runtime)),
+            Command::Events(events) => done(events.run(&runtime)),
             Command::Exec(exec) => exec.run(&runtime),
+            Command::Features(features) => done(features.run()),
             Command::Kill(kill) => done(kill.run(&runtime)),
             Command::List(list) => done(list.run(&runtime)),
             Command::Pause(pause) => done(pause.run(&runtime)),
@@ -103,6 +116,7 @@ impl Cli {
             Command::Spec(spec) => done(spec.run()),
             Command::Start(start) => done(start.run(&runtime)),
             Command::State(state) => done(state.run(&runtime)),
+            Command::Update(update) => done(update.run(&runtime)),
         }
     }
 }

@@ -4,11 +4,13 @@
 mod create;
 mod delete;
 mod exec;
+mod resources;
 mod signals;
 mod view;
 
 pub use create::CreateOptions;
 pub use exec::{ExecOptions, ExecProcess, ProcessChanges};
+pub use resources::Event;
 pub use signals::parse_signal;
 pub use view::View;
 

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use devices::{Device, DeviceKind};
 pub use ids::{IdMap, IdMaps};
+pub use mount_options::MOUNT_OPTIONS;
 pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
 pub use namespaces::{Join, NamespaceKind, Namespaces};

@@ -197,7 +197,7 @@ pub(super) fn compile(
                     .add(format!("{field}.type"), "is missing: name a file system, or give the option bind or rbind");
                 None
             }
-            (None, "cgroup" | "cgroup2") => Some(cgroup_view(bundle, namespaces, layout, record)),
+            (None, "cgroup" | "cgroup2") => Some(cgroup_view(namespaces, layout, record)),
             (None, _) => {
                 new_filesystem(&field, filesystem, mount.source().as_deref(), &options, &destination, problems)
             }
@@ -287,12 +287,7 @@ fn new_filesystem(
 }
 
 /// The container's cgroups; without a cgroup of its own, a bind mount of what the host shows.
-fn cgroup_view(
-    bundle: &Path,
-    namespaces: &Namespaces,
-    layout: &cgroup::Layout,
-    record: Option<&cgroup::Record>,
-) -> MountKind {
+fn cgroup_view(namespaces: &Namespaces, layout: &cgroup::Layout, record: Option<&cgroup::Record>) -> MountKind {
     let namespace = namespaces.makes(NamespaceKind::Cgroup);
     match record {
         Some(record) => {
@@ -304,7 +299,7 @@ fn cgroup_view(
             parameters: Vec::new(),
             copy_up: false,
         },
-        None => MountKind::Bind { source: bundle.join("/sys/fs/cgroup"), recursive: true, nofollow: false },
+        None => MountKind::Bind { source: "/sys/fs/cgroup".into(), recursive: true, nofollow: false },
     }
 }
 

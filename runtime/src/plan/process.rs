@@ -169,6 +169,9 @@ pub(super) fn compile(
         warnings.extend(unknown);
         filter
     });
+    if seccomp.as_ref().is_some_and(|filter| filter.notify) {
+        problems.add("linux.seccomp", "SCMP_ACT_NOTIFY is not supported by this version of pipkin-runtime");
+    }
     Some(compile_process(request.preserve_fds, process, seccomp, id_maps, problems))
 }
 

@@ -1,0 +1,75 @@
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::print;
+use crate::error::{Context, Result};
+use crate::plan::{MOUNT_OPTIONS, NamespaceKind};
+use crate::seccomp;
+
+/// Print what this runtime can do, as JSON (features.md of the runtime spec).
+#[derive(Args, Debug)]
+pub(super) struct Features {}
+
+impl Features {
+    pub fn run(self) -> Result<()> {
+        let text =
+            serde_json::to_string_pretty(&features()).map_err(std::io::Error::from).step(|| "encode the features")?;
+        print(&format!("{text}\n"));
+        Ok(())
+    }
+}
+
+fn features() -> Value {
+    let seccomp = seccomp::features();
+    let actions: Vec<_> = seccomp.actions.iter().filter(|action| **action != "SCMP_ACT_NOTIFY").collect();
+    let mut capabilities: Vec<String> = caps::all().into_iter().map(|capability| capability.to_string()).collect();
+    capabilities.sort();
+    let namespaces = NamespaceKind::ALL.into_iter().filter(|kind| *kind != NamespaceKind::Time);
+    let mut namespaces: Vec<_> = namespaces.map(NamespaceKind::name).collect();
+    namespaces.sort_unstable();
+    json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": "1.3.0",
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": MOUNT_OPTIONS,
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": capabilities,
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
+            "seccomp": {
+                "enabled": true,
+                "actions": actions,
+                "operators": seccomp.operators,
+                "archs": seccomp.architectures,
+                "knownFlags": seccomp.known_flags,
+                "supportedFlags": seccomp.supported_flags
+            },
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": false}},
+            "netDevices": {"enabled": false}
+        },
+        "annotations": {
+            "org.opencontainers.pipkin-runtime.version": env!("CARGO_PKG_VERSION")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_advertised_mount_option_is_understood() {
+        for option in MOUNT_OPTIONS {
+            let destination = if option.ends_with("bind") { r#""source":"/x","# } else { r#""type":"tmpfs","# };
+            let text = format!(
+                r#"{{"ociVersion":"1.2.0","root":{{"path":"r"}},"process":{{"cwd":"/","args":["a"],"user":{{"uid":0,"gid":0}}}},
+                    "linux":{{"namespaces":[{{"type":"mount"}}]}},"mounts":[{{"destination":"/a",{destination}"options":["{option}"]}}]}}"#
+            );
+            assert_eq!(crate::plan::tests::problems_of(&text), "", "{option}");
+        }
+        assert!(MOUNT_OPTIONS.is_sorted());
+    }
+}
