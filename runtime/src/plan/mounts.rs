@@ -203,6 +203,11 @@ pub(super) fn compile(
             }
         };
         let Some(kind) = kind else { continue };
+        let mut options = options;
+        if matches!((filesystem, &kind), ("cgroup" | "cgroup2", MountKind::Bind { .. })) {
+            // The host's own hierarchies: the container must not change what it has no share of (CVE-2023-25809).
+            options.recursive_attributes.change(libc::MOUNT_ATTR_RDONLY, 0);
+        }
         compiled.push(Mount {
             index,
             destination,
