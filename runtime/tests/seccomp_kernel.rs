@@ -108,7 +108,8 @@ fn trap_is_a_signal_that_can_be_handled_and_kill_is_not() {
 #[test]
 fn arguments_are_compared_in_all_64_bits() {
     const HIGH: u64 = 1 << 32;
-    let cases: [(&str, u64, u64, fn(u64) -> bool); 8] = [
+    type Holds = fn(u64) -> bool;
+    let cases: [(&str, u64, u64, Holds); 8] = [
         ("SCMP_CMP_NE", HIGH, 0, |a| a != HIGH),
         ("SCMP_CMP_LT", HIGH + 5, 0, |a| a < HIGH + 5),
         ("SCMP_CMP_LE", HIGH + 5, 0, |a| a <= HIGH + 5),
@@ -326,13 +327,14 @@ fn an_agent_gets_the_listener_and_the_state_and_decides() {
     numbers.read_exact(&mut number).expect("the listener's number");
     let process = rustix::process::Pid::from_raw(child.as_raw()).expect("a pid");
     let process = rustix::process::pidfd_open(process, rustix::process::PidfdFlags::empty()).expect("pidfd_open");
-    let number = i32::from_ne_bytes(number);
-    let listener = rustix::process::pidfd_getfd(&process, number, rustix::process::PidfdGetfdFlags::empty());
-    let listener = listener.expect("pidfd_getfd");
+    let process = std::os::fd::AsFd::as_fd(&process);
+    let listener = notify::fetch_listener(process, i32::from_ne_bytes(number)).expect("pidfd_getfd");
     let agent = std::thread::spawn(move || agent(socket, libc::EXDEV));
+    // More than a socket holds at once.
+    let metadata = "about c1 ".repeat(100_000);
     let mut state = State::default();
     state.set_id("c1".to_owned()).set_version("1.3.0".to_owned()).set_pid(Some(child.as_raw()));
-    let message = notify::process_state(child.as_raw(), Some("about c1"), &state).expect("JSON");
+    let message = notify::process_state(child.as_raw(), Some(&metadata), &state).expect("JSON");
     notify::send_listener(&path, std::os::fd::AsFd::as_fd(&listener), &message).expect("send");
     drop(listener);
 
@@ -342,7 +344,7 @@ fn an_agent_gets_the_listener_and_the_state_and_decides() {
     let received: Value = serde_json::from_slice(&received).expect("JSON");
     assert_eq!(received["fds"], json!(["seccompFd"]));
     assert_eq!(received["pid"], child.as_raw());
-    assert_eq!(received["metadata"], "about c1");
+    assert_eq!(received["metadata"], metadata);
     assert_eq!(received["ociVersion"], "1.3.0");
     assert_eq!(received["state"]["id"], "c1");
     std::fs::remove_file(&path).expect("remove the socket");

@@ -7,12 +7,13 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use oci_spec::runtime::{ContainerProcessState, SECCOMP_FD_NAME, State};
 use rustix::net::{AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags};
 use rustix::net::{SocketType, connect, sendmsg, socket_with};
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -34,6 +35,16 @@ pub fn process_state(pid: i32, metadata: Option<&str>, state: &State) -> Result<
         .set_state(state.clone());
     serde_json::to_vec(&message)
         .map_err(|error| Error::new(Kind::Invalid, format!("write the container process state: {error}")))
+}
+
+/// Takes the listener out of the stage, which has written its number; `stage` is a pidfd. CLOEXEC.
+///
+/// The stage must wait meanwhile: its own descriptor is gone after execve(2).
+///
+/// # Errors
+/// What pidfd_getfd(2) refuses (Linux 5.6; it asks for the right to trace the stage).
+pub fn fetch_listener(stage: BorrowedFd<'_>, number: RawFd) -> Result<OwnedFd> {
+    pidfd_getfd(stage, number, PidfdGetfdFlags::empty()).step(|| "take the seccomp listener out of the container")
 }
 
 /// Sends the listener and the message of [`process_state`] over a connection of its own to the agent's stream socket.
