@@ -12,6 +12,7 @@ use crate::line::Line;
 use crate::options::Isolation;
 use crate::signal::{Signal, decimal};
 use crate::start::{CommandLine, Environment, c_str};
+use crate::words::parts;
 
 const ENOENT: Errno = Errno(2);
 const ENOEXEC: Errno = Errno(8);
@@ -131,7 +132,7 @@ fn search(words: &mut CommandLine, first: usize, environment: &Environment) -> E
         return execute(path.join(b"", name), words, first, environment);
     }
     let mut failure = ENOENT;
-    for directory in environment.get("PATH").unwrap_or(DEFAULT_PATH).split(|byte| *byte == b':') {
+    for directory in parts(environment.get("PATH").unwrap_or(DEFAULT_PATH), b':') {
         match execute(path.join(directory, name), words, first, environment) {
             EACCES => failure = EACCES,
             ENOENT => {}

@@ -95,7 +95,7 @@ pub struct Told {
 }
 
 impl Told {
-    const ROOM: usize = 64;
+    const ROOM: usize = 32;
 
     /// Nobody.
     pub fn nobody() -> Self {

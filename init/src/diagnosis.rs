@@ -7,6 +7,7 @@ use crate::kernel::Errno;
 use crate::kernel::file::{self, Access, File};
 use crate::line::Line;
 use crate::start::ELF_MACHINE;
+use crate::words::{parts, split_at};
 
 const ENOENT: Errno = Errno(2);
 const E2BIG: Errno = Errno(7);
@@ -28,114 +29,124 @@ pub fn explain(command: &Command<'_>, errno: Errno, line: &mut Line) -> bool {
     }
     line.foreign(name).text(": ");
     match (name, command.directories()) {
-        (b"", _) => line.text("the command is an empty word"),
-        (_, None) if errno == ENOENT => line.text("no such file"),
-        (_, Some(directories)) if errno == ENOENT => line.text("not found in PATH, ").foreign(directories),
+        (b"", _) => _ = line.text("the command is an empty word"),
+        (_, Some(directories)) if errno == ENOENT => _ = line.text("not found in PATH, ").foreign(directories),
         _ => explain_number(errno, line),
-    };
+    }
     false
 }
 
 /// The first file with the command's name.
 fn locate<'a>(command: &Command<'_>, room: &'a mut ExecutablePath) -> Option<&'a CStr> {
-    let name = Some(command.name()).filter(|name| !name.is_empty())?;
-    let mut directories = command.directories().unwrap_or_default().split(|byte| *byte == b':');
+    let name = command.name();
+    let mut directories = parts(command.directories().unwrap_or_default(), b':');
     let directory = directories.find(|directory| room.join(directory, name).is_some_and(file::exists))?;
-    room.join(directory, name)
+    room.join(directory, name).filter(|_| !name.is_empty())
 }
 
 fn explain_file(path: &CStr, errno: Errno, line: &mut Line) {
-    let mut head = [0; 4096];
-    if errno == EACCES && File::open(path, Access::Directory).is_ok() {
-        line.text("is a directory");
+    let mut head = Head([0; 4096]);
+    let text = if errno == EACCES && File::open(path, Access::Directory).is_ok() {
+        "is a directory"
     } else if errno == EACCES && !file::is_executable(path) {
-        line.text("is not executable; chmod +x would make it so");
+        "is not executable; chmod +x would make it so"
     } else if !matches!(errno, ENOENT | ENOEXEC | EACCES) {
-        explain_number(errno, line);
+        return explain_number(errno, line);
     } else {
-        // What is executable need not be readable.
-        let head = File::open(path, Access::Read).ok().and_then(|file| file.read(&mut head).ok()).unwrap_or_default();
-        let needed = match head {
-            [b'#', b'!', rest @ ..] => Some(("interpreter", interpreter(rest))),
-            [0x7f, b'E', b'L', b'F', ..] => {
-                if let Some(machine) = elf_u16(head, 18).filter(|machine| *machine != ELF_MACHINE) {
-                    line.text("is a program for ").text(machine_name(machine)).text(", and this machine is ");
-                    line.text(machine_name(ELF_MACHINE));
-                    return;
-                }
-                loader(head).map(|loader| ("loader", loader))
+        // What is executable need not be readable: then nothing is known.
+        if let Ok(file) = File::open(path, Access::Read) {
+            _ = file.read(&mut head.0);
+        }
+        let needed = match head.0 {
+            [b'#', b'!', ..] => ("interpreter", head.interpreter()),
+            [0x7f, b'E', b'L', b'F', ..] if head.u16_at(18) != ELF_MACHINE => {
+                line.text("is a program for ").text(machine_name(head.u16_at(18))).text(", and this machine is ");
+                line.text(machine_name(ELF_MACHINE));
+                return;
             }
-            _ => None,
+            [0x7f, b'E', b'L', b'F', ..] => ("loader", head.loader()),
+            _ => ("", b"".as_slice()),
         };
-        match needed {
-            Some((what, needed)) => explain_needed(what, needed, errno, line),
-            None if errno == ENOEXEC && head.is_empty() => line.text("is an empty file"),
-            None if errno == ENOEXEC => line.text(
-                "is neither a program nor a script with a #! line; if it is one for the shell, /bin/sh is missing",
-            ),
-            None if errno == EACCES => line.text("permission denied; its file system may be mounted noexec"),
-            None => explain_number(errno, line),
-        };
-    }
+        match (needed, errno) {
+            ((what, name @ [_, ..]), _) => return explain_needed(what, name, errno, line),
+            (_, ENOEXEC) => {
+                "is neither a program nor a script with a #! line; if it is one for the shell, /bin/sh is missing"
+            }
+            (_, EACCES) => "permission denied; its file system may be mounted noexec",
+            _ => return explain_number(errno, line),
+        }
+    };
+    line.text(text);
 }
 
 /// Adds what is wrong with the interpreter or loader that a file needs.
-fn explain_needed<'a>(what: &str, needed: &[u8], errno: Errno, line: &'a mut Line) -> &'a mut Line {
+fn explain_needed(what: &str, needed: &[u8], errno: Errno, line: &mut Line) {
     let mut room = ExecutablePath::new();
     let path = room.join(b"", needed).unwrap_or_default();
-    line.text("its ").text(what).text(" ").foreign(needed);
-    if needed.ends_with(b"\r") {
-        line.text(" does not exist: the first line ends with CR LF, as Windows writes it; save the file with LF")
+    line.text("its ").text(what).text(" ").foreign(needed).text(if needed.ends_with(b"\r") {
+        " does not exist: the first line ends with CR LF, as Windows writes it; save the file with LF"
     } else if !file::exists(path) {
-        line.text(" does not exist here")
+        " does not exist here"
     } else if !file::is_executable(path) {
-        line.text(" is not executable")
+        " is not executable"
     } else {
-        line.text(" cannot be used: ");
-        explain_number(errno, line)
+        " cannot be used: "
+    });
+    if file::is_executable(path) {
+        explain_number(errno, line);
     }
 }
 
-fn explain_number(errno: Errno, line: &mut Line) -> &mut Line {
-    match errno {
-        ENOENT => line.text("no such file"),
-        E2BIG => line.text("its arguments and environment are too long"),
-        ENOEXEC => line.text("the kernel cannot execute this format"),
-        ENOMEM => line.text("not enough memory"),
-        EACCES => line.text("permission denied"),
-        ETXTBSY => line.text("is open for writing"),
-        ENAMETOOLONG => line.text("its path is too long"),
-        Errno(number) => line.text("error ").number(number.into()),
-    }
-}
-
-/// The interpreter in what follows `#!`, `execve(2)`: the first word of the line.
-fn interpreter(rest: &[u8]) -> &[u8] {
-    let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty()).unwrap_or_default()
-}
-
-/// The path in the `PT_INTERP` segment of a 64-bit ELF file, `elf(5)`, when it lies in the `head` that was read.
-fn loader(head: &[u8]) -> Option<&[u8]> {
-    const PT_INTERP: u32 = 3;
-    let table = elf_u64(head, 32)?;
-    let size = usize::from(elf_u16(head, 54)?);
-    (0..usize::from(elf_u16(head, 56)?)).find_map(|index| {
-        let header = head.get(table.checked_add(index * size)?..)?;
-        if elf_u16(header, 0)? != PT_INTERP as u16 || elf_u16(header, 2)? != 0 {
-            return None;
+fn explain_number(errno: Errno, line: &mut Line) {
+    let text = match errno {
+        ENOENT => "no such file",
+        E2BIG => "its arguments and environment are too long",
+        ENOMEM => "not enough memory",
+        EACCES => "permission denied",
+        ETXTBSY => "is open for writing",
+        ENAMETOOLONG => "its path is too long",
+        Errno(number) => {
+            line.text("error ").number(number.into());
+            return;
         }
-        let path = head.get(elf_u64(header, 8)?..)?;
-        path.split(|byte| *byte == 0).next()
-    })
+    };
+    line.text(text);
 }
 
-fn elf_u16(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
+/// The first bytes of a file, with zeros behind its end.
+struct Head([u8; 4096]);
 
-fn elf_u64(bytes: &[u8], at: usize) -> Option<usize> {
-    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?) as usize)
+impl Head {
+    /// The interpreter in what follows `#!`, `execve(2)`: the first word of the line.
+    fn interpreter(&self) -> &[u8] {
+        let (line, _) = split_at(self.0.get(2..).unwrap_or_default(), b'\n');
+        let start = line.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(0);
+        let word = line.get(start..).unwrap_or_default();
+        let end = word.iter().position(|byte| matches!(byte, b' ' | b'\t' | 0)).unwrap_or(word.len());
+        word.get(..end).unwrap_or_default()
+    }
+
+    /// The path in the `PT_INTERP` segment of a 64-bit ELF file, `elf(5)`. Empty when it has none, or not in its head.
+    fn loader(&self) -> &[u8] {
+        const PT_INTERP: u16 = 3;
+        let mut header = self.u16_at(32);
+        for _ in 0..self.u16_at(56) {
+            if self.u16_at(header) == PT_INTERP && self.u16_at(header.saturating_add(2)) == 0 {
+                let path = self.0.get(self.u16_at(header.saturating_add(8)).into()..).unwrap_or_default();
+                return split_at(path, 0).0;
+            }
+            header = header.saturating_add(self.u16_at(54));
+        }
+        b""
+    }
+
+    /// The number at this place, or the low half of a larger one: what is further away than 64 KiB is not in the head.
+    fn u16_at(&self, at: u16) -> u16 {
+        match self.0.get(at.into()..) {
+            Some([low, high, ..]) => u16::from_le_bytes([*low, *high]),
+            _ => 0,
+        }
+    }
 }
 
 /// What a machine is called, by its `e_machine`.
@@ -157,32 +168,45 @@ fn machine_name(machine: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    fn head(content: &[u8]) -> Head {
+        let mut head = Head([0; 4096]);
+        let length = content.len().min(4096);
+        head.0[..length].copy_from_slice(&content[..length]);
+        head
+    }
+
     #[test]
     fn interpreters_of_scripts() {
-        assert_eq!(interpreter(b"/bin/sh\necho"), b"/bin/sh");
-        assert_eq!(interpreter(b" \t/usr/bin/env node\n"), b"/usr/bin/env");
-        assert_eq!(interpreter(b"/bin/sh\r\n"), b"/bin/sh\r");
-        assert_eq!(interpreter(b""), b"");
-        assert_eq!(interpreter(b"\n/bin/sh"), b"");
+        for (content, interpreter) in [
+            (&b"#!/bin/sh\necho"[..], &b"/bin/sh"[..]),
+            (b"#! \t/usr/bin/env node\n", b"/usr/bin/env"),
+            (b"#!/bin/sh\r\n", b"/bin/sh\r"),
+            (b"#!/bin/sh", b"/bin/sh"),
+            (b"#!", b""),
+            (b"#!\n/bin/sh", b""),
+        ] {
+            assert_eq!(head(content).interpreter(), interpreter);
+        }
     }
 
     #[test]
     fn the_loader_of_a_dynamic_program() {
-        let head = std::fs::read("/bin/sh").unwrap();
-        let loader = loader(&head[..4096]).map(String::from_utf8_lossy).unwrap();
+        let content = std::fs::read("/bin/sh").unwrap();
+        let head = head(&content);
+        let loader = String::from_utf8_lossy(head.loader());
         assert!(loader.contains("ld-linux"), "{loader}");
     }
 
     #[test]
     fn damaged_programs_do_no_harm() {
-        let head = std::fs::read("/bin/sh").unwrap();
+        let content = std::fs::read("/bin/sh").unwrap();
         for length in 0..300 {
-            loader(&head[..length]);
+            head(&content[..length]).loader();
         }
         for at in 0..64 {
-            let mut damaged = head[..4096].to_vec();
+            let mut damaged = content[..4096].to_vec();
             damaged[at] = 0xff;
-            loader(&damaged);
+            head(&damaged).loader();
         }
     }
 }

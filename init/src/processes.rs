@@ -6,6 +6,7 @@ use crate::kernel::file::{Access, File};
 use crate::kernel::process::{Pid, own_pid};
 use crate::signal::{Signal, decimal};
 use crate::start::c_str;
+use crate::words::parts;
 
 /// A process, and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,8 +64,8 @@ impl Process {
     fn parse(stat: &[u8]) -> Option<Self> {
         let number = |field: &[u8]| decimal(field, i32::MAX as u64).map(|number| Pid(number as i32));
         let after_name = stat.iter().rposition(|byte| *byte == b')')? + 2;
-        let mut fields = stat.get(after_name..)?.split(|byte| *byte == b' ').skip(1);
-        let pid = number(stat.split(|byte| *byte == b' ').next()?)?;
+        let mut fields = parts(stat.get(after_name..)?, b' ').skip(1);
+        let pid = number(parts(stat, b' ').next()?)?;
         Some(Self { pid, parent: number(fields.next()?)?, group: number(fields.next()?)? })
     }
 }
@@ -78,7 +79,7 @@ pub fn handles(pid: Pid, signal: Signal) -> bool {
 
 fn caught(status: &[u8]) -> Option<u64> {
     const FIELD: &[u8] = b"SigCgt:\t";
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(FIELD))?;
+    let line = parts(status, b'\n').find_map(|line| line.strip_prefix(FIELD))?;
     line.iter().try_fold(0_u64, |mask, digit| Some(mask << 4 | u64::from((*digit as char).to_digit(16)?)))
 }
 

@@ -1,5 +1,7 @@
 //! Signals by name and number, `signal(7)`.
 
+use crate::words::parts;
+
 /// Names of the standard signals in the order of their numbers, from 1.
 const NAMES: &[u8] =
     b"HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
@@ -94,7 +96,7 @@ impl Signal {
 }
 
 fn names() -> impl Iterator<Item = &'static [u8]> {
-    NAMES.split(|byte| *byte == b' ')
+    parts(NAMES, b' ')
 }
 
 /// Whether `word` begins with `capitals`, in letters of any size.

@@ -19,6 +19,9 @@ const QUEUE_RETRY: u64 = 1_000_000;
 const KILL_RETRY: u64 = 50_000_000;
 /// Seconds for what outlives a main child that ended by itself.
 const USUAL_LIMIT: u64 = 10;
+/// No alarm; and one that never comes, but is a mark that what it is for has begun.
+const NEVER: u64 = u64::MAX;
+const FAR: u64 = u64::MAX / 2;
 /// The exit code when the grace period is over: that of a process ended by SIGKILL.
 const KILLED: u8 = 137;
 
@@ -53,7 +56,7 @@ pub struct Supervisor<'a> {
     /// A real-time signal for which the receiver's queue had no room.
     backlog: Option<(Signal, SignalInfo)>,
     /// When to do what, in nanoseconds of [`now`].
-    alarms: [Option<u64>; 4],
+    alarms: [u64; 4],
     grace_over: bool,
 }
 
@@ -71,7 +74,7 @@ impl<'a> Supervisor<'a> {
             told: Told::nobody(),
             held: None,
             backlog: None,
-            alarms: [None; 4],
+            alarms: [NEVER; 4],
             grace_over: false,
         }
     }
@@ -117,7 +120,7 @@ impl<'a> Supervisor<'a> {
             _ => {
                 if signal == Signal::TERM {
                     self.held = None;
-                    self.alarms[Alarm::Delay as usize] = None;
+                    self.alarms[Alarm::Delay as usize] = NEVER;
                 }
                 self.pass_on(child, signal, info);
             }
@@ -134,7 +137,7 @@ impl<'a> Supervisor<'a> {
             self.stopping = true;
         }
         if let (Some(grace), Signal::TERM | Signal::INT) = (self.settings.grace, signal)
-            && self.alarms[Alarm::Grace as usize].is_none()
+            && self.alarms[Alarm::Grace as usize] == NEVER
         {
             self.set(Alarm::Grace, grace.0);
         }
@@ -200,7 +203,7 @@ impl<'a> Supervisor<'a> {
         self.ended = Some(code);
         self.held = None;
         self.backlog = None;
-        self.alarms[Alarm::Delay as usize] = None;
+        self.alarms[Alarm::Delay as usize] = NEVER;
         // The keyboard's signals reach the whole group past the init.
         if let Change::Killed(Signal::INT | Signal::QUIT | Signal::HUP) = change {
             self.job.interrupted();
@@ -219,12 +222,11 @@ impl<'a> Supervisor<'a> {
 
     /// Tells what outlived the main child to end, once, and sets the limit.
     fn begin_to_wait(&mut self, limit: Limit) {
-        let Some(child) = self.child.filter(|_| self.alarms[Alarm::Wait as usize].is_none()) else { return };
+        let Some(child) = self.child.filter(|_| self.alarms[Alarm::Wait as usize] == NEVER) else { return };
         let nanoseconds = match limit {
             Limit::After(limit) => limit.0,
             Limit::Usual if !self.stopping => USUAL_LIMIT * 1_000_000_000,
-            // Far enough to be never, and a mark that the wait has begun.
-            Limit::Usual | Limit::Never => u64::MAX / 2,
+            Limit::Usual | Limit::Never => FAR,
         };
         self.set(Alarm::Wait, nanoseconds);
         let group_was_told = self.job.was_interrupted() || self.stopping && self.settings.delivery == Delivery::Group;
@@ -246,10 +248,10 @@ impl<'a> Supervisor<'a> {
         }
         let time = now();
         for alarm in [Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
-            if self.alarms[alarm as usize].is_none_or(|due| due > time) {
+            if self.alarms[alarm as usize] > time {
                 continue;
             }
-            self.alarms[alarm as usize] = None;
+            self.alarms[alarm as usize] = NEVER;
             match alarm {
                 Alarm::Delay => {
                     if let Some(info) = self.held.take() {
@@ -280,7 +282,7 @@ impl<'a> Supervisor<'a> {
             let _ = signals::send(Signal::KILL, signals::Target::Process(child));
         }
         send_to_rest(Signal::KILL, child, &|_| false, false);
-        self.set(Alarm::Wait, u64::MAX / 2);
+        self.set(Alarm::Wait, FAR);
         self.set(Alarm::Kill, KILL_RETRY);
     }
 
@@ -293,7 +295,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn set(&mut self, alarm: Alarm, nanoseconds: u64) {
-        self.alarms[alarm as usize] = Some(now().saturating_add(nanoseconds));
+        self.alarms[alarm as usize] = now().saturating_add(nanoseconds);
     }
 
     /// Nanoseconds until the next alarm.
@@ -301,8 +303,8 @@ impl<'a> Supervisor<'a> {
         if self.backlog.is_some() {
             return Some(QUEUE_RETRY);
         }
-        let due = self.alarms.iter().flatten().min()?;
-        Some(due.saturating_sub(now()))
+        let due = self.alarms.iter().fold(NEVER, |first, due| first.min(*due));
+        (due < FAR).then(|| due.saturating_sub(now()))
     }
 
     fn say(&self, level: Verbosity, signal: Signal, what: &str) {

@@ -6,7 +6,7 @@
 /// The place of `word` in `list`.
 #[inline(never)]
 pub fn position(list: &str, word: &[u8]) -> Option<usize> {
-    list.as_bytes().split(|byte| *byte == b' ').position(|known| known == word)
+    parts(list.as_bytes(), b' ').position(|known| known == word)
 }
 
 /// What stands before the first `separator` in `word`, and what behind it, if there is one.
@@ -18,4 +18,26 @@ pub fn split_at(word: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
         }
     }
     (word, None)
+}
+
+/// The parts of `word` between the `separator`s.
+pub fn parts(word: &[u8], separator: u8) -> Parts<'_> {
+    Parts { rest: Some(word), separator }
+}
+
+/// What [`parts`] goes through.
+pub struct Parts<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (part, rest) = split_at(self.rest?, self.separator);
+        self.rest = rest;
+        Some(part)
+    }
 }

@@ -7,8 +7,8 @@ use linux_raw_sys::general::{
     __NR_write, AT_FDCWD, F_OK, O_CLOEXEC, O_DIRECTORY, O_NOCTTY, O_NONBLOCK, O_RDONLY, O_RDWR, X_OK,
 };
 
-use super::{Errno, check};
-use crate::start::syscall4;
+use super::{Errno, call};
+use crate::words::split_at;
 
 /// An open file, closed when dropped.
 pub struct File(i32);
@@ -34,8 +34,8 @@ impl File {
         };
         let flags = mode | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
         // SAFETY: `path` ends with a NUL.
-        let fd = unsafe { syscall4(__NR_openat, AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0) };
-        check(fd).map(|fd| Self(fd as i32))
+        let fd = unsafe { call(__NR_openat, AT_FDCWD as usize, path.as_ptr() as usize, flags as usize, 0) };
+        fd.map(|fd| Self(fd as i32))
     }
 
     /// Its number.
@@ -46,8 +46,8 @@ impl File {
     /// `read(2)`, once: as much as there is and fits.
     pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
         // SAFETY: the kernel writes within `buffer` only.
-        let length = unsafe { syscall4(__NR_read, self.0 as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0) };
-        check(length).map(|length| &buffer[..length.min(buffer.len())])
+        let length = unsafe { call(__NR_read, self.0 as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0) };
+        length.map(|length| &buffer[..length.min(buffer.len())])
     }
 
     /// `getdents64(2)`: calls `each` with the name of every entry of this directory.
@@ -59,8 +59,8 @@ impl File {
         loop {
             let size = size_of_val(&buffer);
             // SAFETY: the kernel writes within `buffer` only, which is aligned as it wants it.
-            let length = unsafe { syscall4(__NR_getdents64, self.0 as usize, buffer.as_mut_ptr() as usize, size, 0) };
-            let length = check(length)?;
+            let length = unsafe { call(__NR_getdents64, self.0 as usize, buffer.as_mut_ptr() as usize, size, 0) };
+            let length = length?;
             if length == 0 {
                 return Ok(());
             }
@@ -69,7 +69,7 @@ impl File {
             while let Some(&[low, high]) = rest.get(LENGTH_AT..LENGTH_AT + 2) {
                 let (entry, next) = rest.split_at(usize::from(u16::from_ne_bytes([low, high])).clamp(1, rest.len()));
                 let name = entry.get(NAME_AT..).unwrap_or_default();
-                each(name.split(|byte| *byte == 0).next().unwrap_or_default());
+                each(split_at(name, 0).0);
                 rest = next;
             }
         }
@@ -79,7 +79,7 @@ impl File {
 impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: takes no pointer; the number is ours.
-        unsafe { syscall4(__NR_close, self.0 as usize, 0, 0, 0) };
+        _ = unsafe { call(__NR_close, self.0 as usize, 0, 0, 0) };
     }
 }
 
@@ -88,8 +88,8 @@ impl Drop for File {
 pub fn write(fd: i32, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: the kernel reads within `bytes` only.
-        let written = unsafe { syscall4(__NR_write, fd as usize, bytes.as_ptr() as usize, bytes.len(), 0) };
-        match check(written) {
+        let written = unsafe { call(__NR_write, fd as usize, bytes.as_ptr() as usize, bytes.len(), 0) };
+        match written {
             Ok(written) if written > 0 => bytes = bytes.get(written..).unwrap_or_default(),
             _ => return,
         }
@@ -108,26 +108,26 @@ pub fn exists(path: &CStr) -> bool {
 
 fn access(path: &CStr, mode: u32) -> bool {
     // SAFETY: `path` ends with a NUL.
-    let result = unsafe { syscall4(__NR_faccessat, AT_FDCWD as usize, path.as_ptr() as usize, mode as usize, 0) };
-    check(result).is_ok()
+    let result = unsafe { call(__NR_faccessat, AT_FDCWD as usize, path.as_ptr() as usize, mode as usize, 0) };
+    result.is_ok()
 }
 
 /// What the symbolic link `path` says, `readlink(2)`.
 pub fn read_link<'a>(path: &CStr, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
     let (path, room) = (path.as_ptr() as usize, buffer.len());
     // SAFETY: `path` ends with a NUL; the kernel writes within `buffer` only.
-    let length = unsafe { syscall4(__NR_readlinkat, AT_FDCWD as usize, path, buffer.as_mut_ptr() as usize, room) };
-    check(length).map(|length| &buffer[..length.min(room)])
+    let length = unsafe { call(__NR_readlinkat, AT_FDCWD as usize, path, buffer.as_mut_ptr() as usize, room) };
+    length.map(|length| &buffer[..length.min(room)])
 }
 
 /// Makes `/` the working directory, so that an init keeps no file system busy, `chdir(2)`.
 pub fn leave_working_directory() {
     // SAFETY: the path ends with a NUL.
-    unsafe { syscall4(__NR_chdir, c"/".as_ptr() as usize, 0, 0, 0) };
+    _ = unsafe { call(__NR_chdir, c"/".as_ptr() as usize, 0, 0, 0) };
 }
 
 /// Closes every descriptor but the standard three, `close_range(2)` (Linux 5.9).
 pub fn close_inherited() {
     // SAFETY: takes no pointer; no `File` is alive when the supervisor calls this.
-    unsafe { syscall4(__NR_close_range, 3, u32::MAX as usize, 0, 0) };
+    _ = unsafe { call(__NR_close_range, 3, u32::MAX as usize, 0, 0) };
 }

@@ -8,55 +8,59 @@ use linux_raw_sys::general::{
 };
 use linux_raw_sys::prctl::{PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG};
 
-use super::{Errno, check};
+use super::{Errno, call, check};
 use crate::signal::Signal;
-use crate::start::{CommandLine, Environment, clone_with_stack, syscall4, syscall6};
+use crate::start::{CommandLine, Environment, clone_with_stack, syscall6};
 
 /// A process number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
 pub struct Pid(pub i32);
 
+fn pid_from(result: Result<usize, Errno>) -> Pid {
+    Pid(result.unwrap_or(0) as i32) // these never fail
+}
+
 /// This process.
 pub fn own_pid() -> Pid {
     // SAFETY: takes no pointer.
-    Pid(unsafe { syscall4(__NR_getpid, 0, 0, 0, 0) } as i32)
+    pid_from(unsafe { call(__NR_getpid, 0, 0, 0, 0) })
 }
 
 /// The group of this process.
 pub fn own_group() -> Pid {
     // SAFETY: takes no pointer.
-    Pid(unsafe { syscall4(__NR_getpgid, 0, 0, 0, 0) } as i32)
+    pid_from(unsafe { call(__NR_getpgid, 0, 0, 0, 0) })
 }
 
 /// The session of this process.
 pub fn own_session() -> Pid {
     // SAFETY: takes no pointer.
-    Pid(unsafe { syscall4(__NR_getsid, 0, 0, 0, 0) } as i32)
+    pid_from(unsafe { call(__NR_getsid, 0, 0, 0, 0) })
 }
 
 /// Makes this process the leader of a new session and group, `setsid(2)`.
 pub fn new_session() {
     // SAFETY: takes no pointer.
-    unsafe { syscall4(__NR_setsid, 0, 0, 0, 0) };
+    _ = unsafe { call(__NR_setsid, 0, 0, 0, 0) };
 }
 
 /// Makes this process the leader of a new group, `setpgid(2)`.
 pub fn new_group() {
     // SAFETY: takes no pointer.
-    unsafe { syscall4(__NR_setpgid, 0, 0, 0, 0) };
+    _ = unsafe { call(__NR_setpgid, 0, 0, 0, 0) };
 }
 
 /// Asks that orphans below this process become its children, `PR_SET_CHILD_SUBREAPER(2const)` (Linux 3.4).
 pub fn become_subreaper() -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    check(unsafe { syscall4(__NR_prctl, PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0) }).map(drop)
+    unsafe { call(__NR_prctl, PR_SET_CHILD_SUBREAPER as usize, 1, 0, 0) }.map(drop)
 }
 
 /// Asks for `signal` when the parent ends, `PR_SET_PDEATHSIG(2const)`.
 pub fn signal_on_parent_death(signal: Signal) -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    check(unsafe { syscall4(__NR_prctl, PR_SET_PDEATHSIG as usize, signal.number().into(), 0, 0) }).map(drop)
+    unsafe { call(__NR_prctl, PR_SET_PDEATHSIG as usize, signal.number().into(), 0, 0) }.map(drop)
 }
 
 /// What happened to a child.
@@ -90,21 +94,21 @@ pub fn next_change(with_stops: bool) -> Result<Option<(Pid, Change)>, Errno> {
     let mut status = 0_u32;
     let options = if with_stops { WNOHANG | WUNTRACED } else { WNOHANG };
     // SAFETY: the kernel fills in `status`.
-    let pid = check(unsafe { syscall4(__NR_wait4, usize::MAX, &raw mut status as usize, options as usize, 0) })?;
+    let pid = unsafe { call(__NR_wait4, usize::MAX, &raw mut status as usize, options as usize, 0) }?;
     Ok((pid != 0).then(|| (Pid(pid as i32), Change::decode(status))))
 }
 
 /// Waits until `child` has ended, `wait4(2)`.
 pub fn reap(child: Pid) {
     // SAFETY: no status is asked for.
-    unsafe { syscall4(__NR_wait4, child.0 as usize, 0, 0, 0) };
+    _ = unsafe { call(__NR_wait4, child.0 as usize, 0, 0, 0) };
 }
 
 /// `execve(2)` of `path` with the arguments from `first` on: returns only why it failed.
 pub fn execute(path: &CStr, arguments: &CommandLine, first: usize, environment: &Environment) -> Errno {
     let (argv, envp) = (arguments.tail(first) as usize, environment.as_ptr() as usize);
     // SAFETY: `path` ends with a NUL; the arrays are of strings and end with a null pointer, as their types promise.
-    match check(unsafe { syscall4(__NR_execve, path.as_ptr() as usize, argv, envp, 0) }) {
+    match unsafe { call(__NR_execve, path.as_ptr() as usize, argv, envp, 0) } {
         Ok(_) => Errno(0),
         Err(errno) => errno,
     }
@@ -147,6 +151,6 @@ pub fn spawn<T>(shared: &mut T, child: fn(&mut T) -> !) -> Result<Pid, Errno> {
         )
     };
     // SAFETY: the mapping made above, which nobody uses any more.
-    unsafe { syscall4(__NR_munmap, stack, STACK, 0, 0) };
+    _ = unsafe { call(__NR_munmap, stack, STACK, 0, 0) };
     check(pid).map(|pid| Pid(pid as i32))
 }

@@ -5,9 +5,8 @@ use linux_raw_sys::general::{
     SIG_SETMASK, kernel_sigaction,
 };
 
-use super::{Errno, check, process::Pid};
+use super::{Errno, call, process::Pid};
 use crate::signal::Signal;
-use crate::start::syscall4;
 
 /// A set of signals, `sigset_t` as the kernel has it: bit n-1 for signal n.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub fn block(set: SignalSet) -> SignalSet {
     let mut before = SignalSet(0);
     let (new, old) = (&raw const set as usize, &raw mut before as usize);
     // SAFETY: both sets are 8 bytes and live through the call.
-    unsafe { syscall4(__NR_rt_sigprocmask, SIG_SETMASK as usize, new, old, size_of::<SignalSet>()) };
+    _ = unsafe { call(__NR_rt_sigprocmask, SIG_SETMASK as usize, new, old, size_of::<SignalSet>()) };
     before
 }
 
@@ -78,7 +77,7 @@ pub fn wait(set: SignalSet, limit: Option<u64>) -> Result<SignalInfo, Errno> {
     let limit = limit.as_ref().map_or(0, |limit| core::ptr::from_ref(limit) as usize);
     let (set, into) = (&raw const set as usize, &raw mut info as usize);
     // SAFETY: `SignalInfo` has the size of `siginfo_t`; the set is 8 bytes; `limit` is null or a timespec.
-    check(unsafe { syscall4(__NR_rt_sigtimedwait, set, into, limit, size_of::<SignalSet>()) }).map(|_| info)
+    unsafe { call(__NR_rt_sigtimedwait, set, into, limit, size_of::<SignalSet>()) }.map(|_| info)
 }
 
 /// To whom a signal is sent, `kill(2)`.
@@ -103,7 +102,7 @@ pub fn send(signal: Signal, to: Target) -> Result<(), Errno> {
         Target::Everyone => -1,
     };
     // SAFETY: takes no pointer.
-    check(unsafe { syscall4(__NR_kill, to as usize, signal.number().into(), 0, 0) }).map(drop)
+    unsafe { call(__NR_kill, to as usize, signal.number().into(), 0, 0) }.map(drop)
 }
 
 /// `sigqueue(3)`: sends `signal` with the sender and the value of `info`, which came with [`SignalInfo::QUEUED`].
@@ -114,7 +113,7 @@ pub fn queue(signal: Signal, info: &SignalInfo, to: Pid) -> Result<(), Errno> {
     let info = SignalInfo { number: signal.number().into(), ..*info };
     let at = &raw const info as usize;
     // SAFETY: `info` has the size of `siginfo_t` and lives through the call.
-    check(unsafe { syscall4(__NR_rt_sigqueueinfo, to.0 as usize, signal.number().into(), at, 0) }).map(drop)
+    unsafe { call(__NR_rt_sigqueueinfo, to.0 as usize, signal.number().into(), at, 0) }.map(drop)
 }
 
 /// How a process treats a signal that it does not handle.
@@ -141,7 +140,7 @@ pub fn set_disposition(signal: Signal, disposition: Disposition) -> Disposition 
     let mut old = action(0);
     let (new, before) = (&raw const new as usize, &raw mut old as usize);
     // SAFETY: both structures are as the kernel wants them and live through the call.
-    unsafe { syscall4(__NR_rt_sigaction, signal.number().into(), new, before, size_of::<SignalSet>()) };
+    _ = unsafe { call(__NR_rt_sigaction, signal.number().into(), new, before, size_of::<SignalSet>()) };
     match old.sa_handler_kernel {
         Some(handler) if handler as usize == SIG_IGN => Disposition::Ignore,
         _ => Disposition::Default,

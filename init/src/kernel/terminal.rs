@@ -5,8 +5,7 @@ use linux_raw_sys::ioctl::{TIOCGPGRP, TIOCNOTTY, TIOCSCTTY, TIOCSPGRP};
 
 use super::file::{Access, File};
 use super::process::Pid;
-use super::{Errno, check};
-use crate::start::syscall4;
+use super::{Errno, call};
 
 const STDIN: i32 = 0;
 
@@ -36,7 +35,7 @@ impl Terminal {
     pub fn set_foreground(&self, group: Pid) {
         // SAFETY: the kernel reads one pid.
         unsafe {
-            syscall4(__NR_ioctl, self.number() as usize, TIOCSPGRP as usize, &raw const group as usize, 0);
+            _ = call(__NR_ioctl, self.number() as usize, TIOCSPGRP as usize, &raw const group as usize, 0);
         }
     }
 
@@ -51,20 +50,20 @@ impl Terminal {
 fn foreground_group(fd: i32) -> Result<Pid, Errno> {
     let mut group = Pid(0);
     // SAFETY: the kernel fills in one pid.
-    check(unsafe { syscall4(__NR_ioctl, fd as usize, TIOCGPGRP as usize, &raw mut group as usize, 0) })?;
+    unsafe { call(__NR_ioctl, fd as usize, TIOCGPGRP as usize, &raw mut group as usize, 0) }?;
     Ok(group)
 }
 
 /// Gives up the controlling terminal on standard input. The whole session loses it when its leader does this.
 pub fn give_up_stdin() -> Result<(), Errno> {
     // SAFETY: takes no pointer.
-    check(unsafe { syscall4(__NR_ioctl, STDIN as usize, TIOCNOTTY as usize, 0, 0) }).map(drop)
+    unsafe { call(__NR_ioctl, STDIN as usize, TIOCNOTTY as usize, 0, 0) }.map(drop)
 }
 
 /// Makes the terminal on standard input the controlling one of this process, which must lead a session.
 pub fn take_stdin() {
     // SAFETY: takes no pointer.
-    unsafe { syscall4(__NR_ioctl, STDIN as usize, TIOCSCTTY as usize, 0, 0) };
+    _ = unsafe { call(__NR_ioctl, STDIN as usize, TIOCSCTTY as usize, 0, 0) };
 }
 
 /// Whether standard output is a terminal, `isatty(3)`.
@@ -73,5 +72,5 @@ pub fn is_terminal(fd: i32) -> bool {
     const TCGETS: usize = linux_raw_sys::ioctl::TCGETS as usize;
     let mut settings = [0_u64; 16];
     // SAFETY: `struct termios` is 36 bytes.
-    check(unsafe { syscall4(__NR_ioctl, fd as usize, TCGETS, settings.as_mut_ptr() as usize, 0) }).is_ok()
+    unsafe { call(__NR_ioctl, fd as usize, TCGETS, settings.as_mut_ptr() as usize, 0) }.is_ok()
 }

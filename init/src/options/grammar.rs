@@ -8,7 +8,7 @@ use super::{Cause, Delivery, Isolation, Limit, Refusal, Rest, Settings, Verbosit
 use crate::duration::Duration;
 use crate::signal::{Signal, decimal};
 use crate::start::CommandLine;
-use crate::words::{position, split_at};
+use crate::words::{parts, position, split_at};
 
 /// The words of a command line, the program's own name being number 0.
 pub trait Words {
@@ -182,13 +182,13 @@ pub(super) fn apply(meaning: Meaning, value: Option<&'static [u8]>, settings: &m
         Meaning::Verbose => settings.verbosity = Verbosity(settings.verbosity.0.saturating_add(1)),
         Meaning::ReportReaped => settings.report_reaped = true,
         Meaning::Rewrite => {
-            for pair in text.split(|byte| *byte == b',') {
+            for pair in parts(text, b',') {
                 let (from, to) = rewrite(pair).ok_or(Cause::NotARewrite)?;
                 settings.rewrites.set(from, to);
             }
         }
         Meaning::ExitZero => {
-            for code in text.split(|byte| *byte == b',') {
+            for code in parts(text, b',') {
                 settings.success.insert(decimal(code, 255).ok_or(Cause::NotAnExitCode)? as u8);
             }
         }

@@ -5,7 +5,7 @@ use super::table::{CATATONIT, DUMB_INIT, Opt, PIPKIN, TINI};
 use super::{Cause, Delivery, Isolation, Refusal, Rest, Settings, Verbosity};
 use crate::kernel::Errno;
 use crate::signal::{Signal, decimal};
-use crate::words::position;
+use crate::words::{parts, position};
 
 /// How a persona's original reads its command line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ pub const LICENSE: &str =
 impl Persona {
     /// The persona for the name with which the program was called, whatever directory stands before it.
     pub fn of(name: &[u8]) -> &'static Self {
-        let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let name = parts(name, b'/').last().unwrap_or_default();
         match position("dumb-init catatonit tini tini-static docker-init", name) {
             Some(0) => &DUMB,
             Some(1) => &CATATONIC,
