@@ -269,7 +269,11 @@ impl Finished {
         let stderr = self.stderr();
         assert_eq!(stderr.trim_end().lines().count(), 1, "an error is one line: {}", self.all());
         for text in texts {
-            assert!(stderr.to_lowercase().contains(&text.to_lowercase()), "the error does not say {text:?}: {}", self.all());
+            assert!(
+                stderr.to_lowercase().contains(&text.to_lowercase()),
+                "the error does not say {text:?}: {}",
+                self.all()
+            );
         }
         self
     }
