@@ -5,8 +5,8 @@
 //! executed; [`notify`] brings the listener of `SCMP_ACT_NOTIFY` to its agent. docs/decisions-seccomp.md tells why the
 //! programs look as they do and where they differ from libseccomp's.
 //!
-//! Within: [`profile`] checks, [`compile()`](mod@compile) decides, [`dispatch`] and [`condition`] write a [`graph`] of
-//! tests, [`program`] gives it addresses.
+//! Within: `profile` checks, `compile` decides, `dispatch` and `condition` write a `graph` of tests, `program` gives it
+//! addresses.
 
 mod abi;
 mod compile;
