@@ -34,13 +34,22 @@ pub(super) struct Bundle {
 
 impl From<Bundle> for CreateOptions {
     fn from(bundle: Bundle) -> Self {
+        let listen_fds = listen_fds();
         Self {
             bundle: bundle.bundle,
             console_socket: bundle.console_socket,
             pid_file: bundle.pid_file,
-            preserve_fds: bundle.preserve_fds,
+            preserve_fds: bundle.preserve_fds.saturating_add(listen_fds),
+            listen_fds,
         }
     }
+}
+
+/// sd_listen_fds(3): how many sockets systemd handed to this very process.
+fn listen_fds() -> u32 {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+    let for_us = number("LISTEN_PID") == Some(std::process::id());
+    if for_us { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
 impl Create {

@@ -18,8 +18,10 @@ pub struct CreateOptions {
     pub console_socket: Option<PathBuf>,
     /// Where the process's number is written.
     pub pid_file: Option<PathBuf>,
-    /// How many descriptors from 3 on the program keeps.
+    /// How many descriptors from 3 on the program keeps, those of socket activation included.
     pub preserve_fds: u32,
+    /// How many of them, the first, are sockets handed over by systemd (sd_listen_fds(3)); the program is told.
+    pub listen_fds: u32,
 }
 
 impl Runtime {
@@ -82,6 +84,7 @@ impl Runtime {
             bundle: &bundle,
             systemd_cgroup: self.systemd_cgroup,
             preserve_fds: 0,
+            listen_fds: 0,
             start: Start::OnRequest,
         };
         let mut problems = crate::error::Problems::default();
@@ -99,6 +102,7 @@ impl Runtime {
             bundle: &bundle,
             systemd_cgroup: self.systemd_cgroup,
             preserve_fds: options.preserve_fds,
+            listen_fds: options.listen_fds,
             start,
         };
         let plan = plan::compile(&request, &config.spec, &host)?;

@@ -72,6 +72,8 @@ pub struct Request<'a> {
     pub systemd_cgroup: bool,
     /// How many descriptors from 3 on the container's program keeps.
     pub preserve_fds: u32,
+    /// How many of them, the first, are sockets of socket activation.
+    pub listen_fds: u32,
     /// Start at once (`run`), or when asked to (`create`, `start`).
     pub start: Start,
 }
@@ -435,6 +437,7 @@ pub(crate) mod tests {
             bundle: Path::new("/bundle"),
             systemd_cgroup: false,
             preserve_fds: 0,
+            listen_fds: 0,
             start: Start::AtOnce,
         };
         compile(&request, &spec, &host())

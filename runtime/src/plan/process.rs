@@ -172,7 +172,13 @@ pub(super) fn compile(
     if seccomp.as_ref().is_some_and(|filter| filter.notify) {
         problems.add("linux.seccomp", "SCMP_ACT_NOTIFY is not supported by this version of pipkin-runtime");
     }
-    Some(compile_process(request.preserve_fds, process, seccomp, id_maps, problems))
+    let (mut compiled, oom_score_adj) = compile_process(request.preserve_fds, process, seccomp, id_maps, problems);
+    if request.listen_fds > 0 {
+        // sd_listen_fds(3): the container's first process is 1 in its own pid namespace, as runc has it in any.
+        compiled.env.push(format!("LISTEN_FDS={}", request.listen_fds));
+        compiled.env.push("LISTEN_PID=1".to_owned());
+    }
+    Some((compiled, oom_score_adj))
 }
 
 /// Also for `exec`: everything of a process document.
