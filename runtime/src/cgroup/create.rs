@@ -1,17 +1,20 @@
 //! Making a container's cgroup: directories, controllers, limits.
 
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 
+use super::enter::unified_membership;
 use super::file;
 use super::handle::{Cgroup, OpenSeat, collect};
 use super::layout::Version;
 use super::plan::{Group, Plan};
 use super::record::Seat;
 use super::setting::{Absent, Setting};
+use super::systemd::{StandIn, Unit};
 use crate::error::{Context, Error, Kind, Result};
 
 impl Cgroup {
@@ -23,6 +26,9 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::Exists`] when the cgroup is in use; else what the kernel refused, with the field that asked for it.
     pub fn create(plan: &Plan) -> Result<Cgroup> {
+        if let Some(unit) = &plan.unit {
+            return create_scope(plan, unit);
+        }
         let mut made = Unfinished { directories: Vec::with_capacity(plan.groups.len()) };
         let mut seats = Vec::with_capacity(plan.groups.len());
         for group in &plan.groups {
@@ -33,8 +39,52 @@ impl Cgroup {
             }
         }
         made.directories.clear();
-        Ok(Cgroup { seats, spare: plan.spare.clone(), devices: plan.devices.clone() })
+        Ok(Cgroup {
+            seats,
+            spare: plan.spare.clone(),
+            devices: plan.devices.clone(),
+            unit: None,
+            stand_in: RefCell::new(None),
+        })
     }
+}
+
+/// systemd makes the directory and hands the controllers down; the limits are written as without it.
+fn create_scope(plan: &Plan, unit: &Unit) -> Result<Cgroup> {
+    let stand_in = StandIn::start()?;
+    let settings: Vec<Setting> = plan.groups.iter().flat_map(|group| group.settings.clone()).collect();
+    unit.start(&stand_in, &settings, &plan.properties)?;
+    let result = plan.groups.iter().map(|group| fill_scope(group, &stand_in, plan.owner)).collect::<Result<Vec<_>>>();
+    match result {
+        Ok(seats) => Ok(Cgroup {
+            seats,
+            spare: None,
+            devices: plan.devices.clone(),
+            unit: Some(unit.clone()),
+            stand_in: RefCell::new(Some(stand_in)),
+        }),
+        Err(error) => {
+            drop(stand_in);
+            // Best effort: the error that led here is the one to report.
+            let _ = unit.stop();
+            Err(error)
+        }
+    }
+}
+
+fn fill_scope(group: &Group, stand_in: &StandIn, owner: Option<u32>) -> Result<OpenSeat> {
+    // The stand-in is where systemd has put it: no need to guess where its slices are.
+    let membership = unified_membership(stand_in.pid())?;
+    let path = membership.strip_prefix(&group.root).unwrap_or(&membership);
+    let directory = group.mount_point.join(path.strip_prefix("/").unwrap_or(path));
+    let seat = Seat { directory, membership, ..group.seat.clone() };
+    let handle = file::open_directory(&seat.directory).on("open", &seat.directory)?;
+    let group = Group { seat, ..group.clone() };
+    set_all(&handle, &group, None)?;
+    if let Some(uid) = owner {
+        hand_over(&group, uid)?;
+    }
+    Ok(OpenSeat { seat: group.seat, handle: Some(handle) })
 }
 
 /// Removes what was made when the rest fails.

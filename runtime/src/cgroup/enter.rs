@@ -1,7 +1,7 @@
 //! How a process gets into a cgroup.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
@@ -102,17 +102,21 @@ impl Cgroup {
 
     /// The directory of version 2 in which `init` is: the container's, or one below it.
     fn beside(&self, seat: &Seat, init: Pid) -> Result<PathBuf> {
-        let membership = format!("/proc/{}/cgroup", init.as_raw_nonzero());
-        let text = match file::read_path(&membership) {
-            Err(error) if is_gone(error) || error == Errno::SRCH => {
-                return Err(Error::new(Kind::State, "container not running: its init is gone"));
-            }
-            other => other.on("read", &membership)?,
-        };
-        let path = Path::new(text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default());
-        Ok(match path.strip_prefix(&seat.membership) {
+        Ok(match unified_membership(init)?.strip_prefix(&seat.membership) {
             Ok(below) if !below.as_os_str().is_empty() => seat.directory.join(below),
             _ => seat.directory.clone(),
         })
     }
+}
+
+/// A process's cgroup of version 2, as /proc shows it; the root one without version 2.
+pub(super) fn unified_membership(pid: Pid) -> Result<PathBuf> {
+    let path = format!("/proc/{}/cgroup", pid.as_raw_nonzero());
+    let text = match file::read_path(&path) {
+        Err(error) if is_gone(error) || error == Errno::SRCH => {
+            return Err(Error::new(Kind::State, "container not running: its init is gone"));
+        }
+        other => other.on("read", &path)?,
+    };
+    Ok(PathBuf::from(text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/")))
 }

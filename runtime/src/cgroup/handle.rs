@@ -1,5 +1,6 @@
 //! A container's cgroup on the machine.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -10,6 +11,7 @@ use super::devices::Rules;
 use super::file;
 use super::layout::Version;
 use super::record::{Record, Seat};
+use super::systemd::{StandIn, Unit};
 use crate::error::{Context, Result};
 
 /// A container's cgroup: one directory in every hierarchy it has joined.
@@ -21,6 +23,10 @@ pub struct Cgroup {
     /// As [`Record::spare`]: made by an `update`, or not there.
     pub(super) spare: Option<Seat>,
     pub(super) devices: Option<Rules>,
+    /// The scope, where systemd has made the cgroup.
+    pub(super) unit: Option<Unit>,
+    /// Keeps the scope until somebody else is in it.
+    pub(super) stand_in: RefCell<Option<StandIn>>,
 }
 
 /// One of its directories; version 2's is held open, for `CLONE_INTO_CGROUP`, bpf(2) and its many files.
@@ -37,14 +43,21 @@ impl Record {
             seat: seat.clone(),
             handle: (seat.version == Version::V2).then(|| file::open_directory(&seat.directory).ok()).flatten(),
         };
-        Cgroup { seats: self.seats.iter().map(open).collect(), spare: self.spare.clone(), devices: None }
+        Cgroup {
+            seats: self.seats.iter().map(open).collect(),
+            spare: self.spare.clone(),
+            devices: None,
+            unit: self.unit.clone(),
+            stand_in: RefCell::new(None),
+        }
     }
 }
 
 impl Cgroup {
     /// What state.json keeps: what there really is.
     pub fn record(&self) -> Record {
-        Record { seats: self.seats.iter().map(|open| open.seat.clone()).collect(), spare: self.spare.clone() }
+        let seats = self.seats.iter().map(|open| open.seat.clone()).collect();
+        Record { seats, spare: self.spare.clone(), unit: self.unit.clone() }
     }
 
     /// The directory for `CLONE_INTO_CGROUP` (clone(2)): version 2's, in the hybrid layout the unified one.

@@ -28,6 +28,7 @@ mod resources;
 mod restrict;
 mod setting;
 pub mod stats;
+mod systemd;
 mod update;
 
 pub use devices::{Access, DeviceKind, Devices, Rule, Rules};
@@ -38,3 +39,4 @@ pub use oom::OomEvents;
 pub use plan::Plan;
 pub use record::{CgroupMount, Record};
 pub use stats::Stats;
+pub use systemd::Unit;

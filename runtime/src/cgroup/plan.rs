@@ -1,6 +1,7 @@
 //! What is to be done for a container's cgroup, decided without touching the system.
 
-use std::path::PathBuf;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Linux;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use super::path::CgroupsPath;
 use super::record::{Record, Seat};
 use super::resources::Compiler;
 use super::setting::Setting;
+use super::systemd::{self, Property, Unit};
 use crate::error::Problems;
 
 /// Controllers that every container of version 2 gets, limit or not: `stats` and `update` need them.
@@ -28,6 +30,27 @@ pub struct Plan {
     pub(super) optional: bool,
     /// Who owns the cgroup and may divide it further; `None` leaves it to the runtime's user.
     pub(super) owner: Option<u32>,
+    /// The scope, where systemd makes the cgroup, and properties beyond the limits.
+    pub(super) unit: Option<Unit>,
+    pub(super) properties: Vec<Property>,
+}
+
+/// Where the cgroup is to be.
+enum Place {
+    Path(CgroupsPath),
+    Scope(Unit),
+}
+
+impl Place {
+    fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
+        match self {
+            Place::Path(path) => path.directory(hierarchy),
+            Place::Scope(unit) => {
+                let path = Path::new("/").join(unit.expected_path(&hierarchy.own));
+                hierarchy.mount_point.join(path.strip_prefix(&hierarchy.root).unwrap_or(Path::new("")))
+            }
+        }
+    }
 }
 
 /// The container's cgroup in one hierarchy.
@@ -36,6 +59,8 @@ pub(super) struct Group {
     pub seat: Seat,
     /// Where the hierarchy is mounted: parents are made and controllers enabled below it.
     pub mount_point: PathBuf,
+    /// The cgroup that is visible there.
+    pub root: PathBuf,
     /// Version 2: the controllers that the parent has to hand down.
     pub enable: Vec<String>,
     /// The values to write, in order.
@@ -48,7 +73,7 @@ impl Plan {
     /// Every problem goes to `problems`, with its field's path. `privileged` says whether the runtime has the first user
     /// namespace's root privileges: without, no device rules are made. `None`: the container runs in the caller's cgroup,
     /// because there is no hierarchy, or because nothing is asked for and version 1, which can not be delegated, is what
-    /// an unprivileged caller has.
+    /// an unprivileged caller has. With `systemd`, a scope is started for it (version 2 alone).
     pub fn compile(
         id: &str,
         linux: Option<&Linux>,
@@ -57,9 +82,15 @@ impl Plan {
         systemd: bool,
         problems: &mut Problems,
     ) -> Option<Plan> {
-        let _ = systemd;
         let asked_path = linux.and_then(|l| l.cgroups_path().as_deref());
-        let path = CgroupsPath::parse(id, asked_path, problems);
+        let place = match systemd {
+            true => Unit::parse(id, asked_path, !privileged, problems).map(Place::Scope),
+            false => CgroupsPath::parse(id, asked_path, problems).map(Place::Path),
+        };
+        if systemd && !layout.is_unified() {
+            let message = "systemd's cgroups need cgroup version 2 alone; leave --systemd-cgroup out here";
+            problems.add("--systemd-cgroup", message);
+        }
 
         let mut compiler = Compiler { layout, settings: Vec::new(), problems, prefix: "linux.resources.", fresh: true };
         if let Some(resources) = linux.and_then(|l| l.resources().as_ref()) {
@@ -81,16 +112,20 @@ impl Plan {
                 .add(devices_field, "needs the cgroup controller \"devices\" or cgroup version 2; neither is mounted");
         }
 
-        let optional = !privileged && settings.is_empty() && asked_path.is_none();
+        let optional = !systemd && !privileged && settings.is_empty() && asked_path.is_none();
         if layout.hierarchies.is_empty() || (optional && !layout.is_unified()) {
             return None;
         }
-        let path = path?;
+        let place = place?;
         let groups = layout.hierarchies.iter().filter(|h| is_joined(h, &settings));
-        let groups = groups.map(|hierarchy| Group::new(hierarchy, &path, &settings, layout)).collect();
+        let groups = groups.map(|hierarchy| Group::new(hierarchy, &place, &settings, layout)).collect();
         let spare = layout.hierarchies.iter().find(|h| !is_joined(h, &settings) && h.has("cpuset"));
-        let spare = spare.map(|hierarchy| Seat::new(hierarchy, path.directory(hierarchy)));
-        Some(Plan { groups, spare, devices, optional, owner: None })
+        let spare = spare.map(|hierarchy| Seat::new(hierarchy, place.directory(hierarchy)));
+        let unit = match place {
+            Place::Scope(unit) => Some(unit),
+            Place::Path(_) => None,
+        };
+        Some(Plan { groups, spare, devices, optional, owner: None, unit, properties: Vec::new() })
     }
 
     /// Hands the cgroup to `uid` (a user of the host), so that the container can divide it: for a container with its own
@@ -101,14 +136,25 @@ impl Plan {
         self
     }
 
+    /// Adds the properties of the scope that `org.systemd.property.NAME` annotations ask for; without systemd they say
+    /// nothing. What is wrong with them goes to `problems`.
+    #[must_use]
+    pub fn annotated(mut self, annotations: &HashMap<String, String>, problems: &mut Problems) -> Plan {
+        if self.unit.is_some() {
+            self.properties = systemd::annotated(annotations, problems);
+        }
+        self
+    }
+
     /// What state.json keeps. [`super::Cgroup::record`] says what has really been made.
     pub fn record(&self) -> Record {
-        Record { seats: self.groups.iter().map(|group| group.seat.clone()).collect(), spare: self.spare.clone() }
+        let seats = self.groups.iter().map(|group| group.seat.clone()).collect();
+        Record { seats, spare: self.spare.clone(), unit: self.unit.clone() }
     }
 }
 
 impl Group {
-    fn new(hierarchy: &Hierarchy, path: &CgroupsPath, settings: &[Setting], layout: &Layout) -> Group {
+    fn new(hierarchy: &Hierarchy, place: &Place, settings: &[Setting], layout: &Layout) -> Group {
         let settings: Vec<Setting> = settings.iter().filter(|s| hierarchy.has(&s.controller)).cloned().collect();
         let mut enable = Vec::new();
         if hierarchy.version == Version::V2 {
@@ -121,8 +167,9 @@ impl Group {
             }
         }
         Group {
-            seat: Seat::new(hierarchy, path.directory(hierarchy)),
+            seat: Seat::new(hierarchy, place.directory(hierarchy)),
             mount_point: hierarchy.mount_point.clone(),
+            root: hierarchy.root.clone(),
             enable,
             settings,
         }
@@ -410,5 +457,28 @@ mod tests {
         assert_eq!(problems(old.clone(), &unified(), true).len(), 7);
         let kept = problems(old, &hybrid(), true);
         assert_eq!(kept.len(), 1, "only net_prio is missing: {kept:?}");
+    }
+
+    #[test]
+    fn systemd_scopes() {
+        let linux: Linux = serde_json::from_value(serde_json::json!({
+            "cgroupsPath": "machine.slice:libpod:1234", "resources": {"pids": {"limit": 5}},
+        }))
+        .unwrap();
+        let mut problems = Problems::default();
+        let plan = Plan::compile("box", Some(&linux), &unified(), true, true, &mut problems).unwrap();
+        assert_eq!(directories(&plan), ["/sys/fs/cgroup/machine.slice/libpod-1234.scope"]);
+        assert_eq!(plan.record().unit.unwrap().name, "libpod-1234.scope");
+        let annotations = |key: &str, value: &str| HashMap::from([(key.to_owned(), value.to_owned())]);
+        let wanted = annotations("org.systemd.property.TimeoutStopUSec", "uint64 5");
+        assert_eq!(plan.clone().annotated(&wanted, &mut problems).properties.len(), 1);
+        assert!(problems.is_empty());
+        let injected = annotations("org.systemd.property.PIDs", "[1]");
+        assert!(plan.annotated(&injected, &mut problems).properties.is_empty());
+        assert_eq!(problems.iter().next().unwrap().field, "annotations.org.systemd.property.PIDs");
+
+        let mut problems = Problems::default();
+        Plan::compile("box", Some(&linux), &hybrid(), true, true, &mut problems);
+        assert_eq!(problems.iter().map(|p| p.field.as_str()).collect::<Vec<_>>(), ["--systemd-cgroup"]);
     }
 }

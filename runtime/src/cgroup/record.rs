@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Hierarchy, Version};
+use super::systemd::Unit;
 
 /// Where a container's cgroup is: enough for every later command to find it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -13,6 +14,9 @@ pub struct Record {
     /// Version 1's cpuset, where the container has not joined it: `update` makes it when it is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) spare: Option<Seat>,
+    /// The scope, where systemd makes the cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unit: Option<Unit>,
 }
 
 /// The cgroup in one hierarchy.

@@ -10,6 +10,7 @@ use super::events::{Events, PATIENCE};
 use super::file;
 use super::handle::Cgroup;
 use super::layout::Version;
+use super::systemd::Unit;
 use crate::error::{Context, Error, Kind, Result};
 
 /// Between two attempts where the kernel has no event for "really empty now" (version 1 alone).
@@ -23,6 +24,7 @@ impl Cgroup {
     /// # Errors
     /// [`Kind::System`] when processes stay (it says how many and where), or the kernel refuses.
     pub fn remove(&self) -> Result<()> {
+        drop(self.stand_in.take());
         let deadline = Instant::now() + PATIENCE;
         for seat in self.seats() {
             let directory = &seat.directory;
@@ -36,7 +38,7 @@ impl Cgroup {
                 }
             }
         }
-        Ok(())
+        self.unit.as_ref().map_or(Ok(()), Unit::stop)
     }
 }
 

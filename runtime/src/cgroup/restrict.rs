@@ -17,11 +17,14 @@ impl Cgroup {
     /// Makes the plan's device rules hold for every process in the cgroup, on version 1 by `devices.deny` and
     /// `devices.allow`, on version 2 by one eBPF program.
     ///
+    /// To be called with the container's first process in the cgroup (where systemd has made it, a stand-in leaves now).
     /// May run while the container is being set up, but before its program starts: what is open then stays open.
     ///
     /// # Errors
     /// [`Kind::System`] when the kernel refuses, for instance to allow what the parent cgroup denies.
     pub fn restrict(&self) -> Result<()> {
+        // The container's own process is in: systemd's scope needs no stand-in any more.
+        drop(self.stand_in.take());
         match &self.devices {
             Some(rules) if !(rules.allow_everything()) => self.restrict_to(rules, true),
             _ => Ok(()),

@@ -36,6 +36,9 @@ impl Cgroup {
         if resources.memory().and_then(|memory| memory.check_before_update()) == Some(true) {
             self.check_usage(resources)?;
         }
+        if let Some(unit) = &self.unit {
+            unit.set(&settings)?;
+        }
         let mut later = Vec::new();
         for setting in &settings {
             // Two values can bound each other (memory and swap, quota, period and burst): which may go first depends on
