@@ -38,8 +38,8 @@ pub enum Report {
     Console,
     /// Everything is done but the start.
     Ready,
-    /// The descriptor of the seccomp listener comes with this message.
-    SeccompListener,
+    /// The filter is loaded, and this is the number of its listener in the stage, which waits until it is taken.
+    SeccompListener(i32),
     /// It failed and ends.
     Failed(Error),
 }
@@ -110,6 +110,20 @@ impl Channel {
             Error::new(Kind::System, format!("decode a message between launcher and stage: {cause}"))
         })?;
         Ok(Some((message, descriptor)))
+    }
+
+    /// In the stage, under a filter that must allow write(2) and read(2) but may deny all other calls: says where the
+    /// listener is and waits until the launcher has it.
+    pub fn hand_over_listener(&self, number: i32) -> Result<()> {
+        let step = || "hand the seccomp listener over (the filter must allow write and read)";
+        let mut bytes = [0; 16];
+        let report = postcard::to_slice(&Report::SeccompListener(number), &mut bytes)
+            .map_err(|cause| Error::new(Kind::System, format!("encode a report: {cause}")))?;
+        rustix::io::write(&self.socket, report).step(step)?;
+        match rustix::io::read(&self.socket, &mut bytes[..]).step(step)? {
+            0 => crate::sys::process::exit_now(1),
+            _ => Ok(()),
+        }
     }
 
     /// In the launcher: the next report; `None` when the stage is gone or has become the program.

@@ -21,7 +21,6 @@ impl Features {
 
 fn features() -> Value {
     let seccomp = seccomp::features();
-    let actions: Vec<_> = seccomp.actions.iter().filter(|action| **action != "SCMP_ACT_NOTIFY").collect();
     let mut capabilities: Vec<String> = caps::all().into_iter().map(|capability| capability.to_string()).collect();
     capabilities.sort();
     let namespaces = NamespaceKind::ALL.into_iter().filter(|kind| *kind != NamespaceKind::Time);
@@ -38,7 +37,7 @@ fn features() -> Value {
             "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
             "seccomp": {
                 "enabled": true,
-                "actions": actions,
+                "actions": seccomp.actions,
                 "operators": seccomp.operators,
                 "archs": seccomp.architectures,
                 "knownFlags": seccomp.known_flags,

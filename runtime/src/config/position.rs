@@ -4,7 +4,8 @@
 ///
 /// The text before the position is well-formed, because a parser has read it.
 pub(super) fn field_at(text: &[u8], line: usize, column: usize) -> String {
-    let before_line: usize = text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
+    let before_line: usize =
+        text.split_inclusive(|byte| *byte == b'\n').take(line.saturating_sub(1)).map(<[u8]>::len).sum();
     let end = (before_line + column).min(text.len());
     let mut path: Vec<Step> = Vec::new();
     let mut key_next = false;

@@ -1,10 +1,12 @@
 //! `create`, `start` and `run`.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::{Runtime, delete};
+use crate::channel::{Channel, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{Boot, Booted, Foreground, Outcome, boot, hooks};
+use crate::launch::{Boot, Booted, Foreground, Outcome, boot, hooks, seccomp_agent};
 use crate::plan::{self, Host, Plan, Request, Start};
 use crate::state::{Directory, Record, Status};
 use crate::{config, log};
@@ -45,22 +47,19 @@ impl Runtime {
             }
             _ => return Err(Error::new(Kind::State, format!("cannot start an already running container: {id}"))),
         }
-        let connection = directory.connect_to_start()?;
+        let connection = Channel::from(directory.connect_to_start()?);
         directory.remove_start()?;
-        // Silence until the end of the connection means that the program runs.
-        let mut report = vec![0; 16 * 1024];
-        let length = loop {
-            match rustix::io::read(&connection, &mut report) {
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::CONNRESET) => break 0,
-                other => break other.step(|| "wait for the container's program")?,
-            }
-        };
-        if length > 0 {
-            return Err(postcard::from_bytes::<Error>(&report[..length])
-                .unwrap_or_else(|_| Error::new(Kind::System, "the container's program could not be started")));
+        if let (Some(agent), Some(init)) = (&record.seccomp_agent, directory.init()?)
+            && let Some(stage) = init.open()?
+        {
+            let state = record.document.at(Status::Created, Some(init.pid));
+            seccomp_agent::serve(agent, &connection, stage.as_fd(), init.pid, &state)?;
         }
-        run_poststart(&directory, &record)
+        // Silence until the end of the connection means that the program runs.
+        match connection.receive_report()? {
+            Some((Report::Failed(error), _)) => Err(error),
+            _ => run_poststart(&directory, &record),
+        }
     }
 
     /// Creates, starts, waits for the end and deletes: the program's exit status. Detached it does not wait.
@@ -177,7 +176,7 @@ impl Booted {
     /// Until the program runs, or its error.
     fn wait_for_program(&self) -> Result<()> {
         match self.channel.receive()? {
-            Some((crate::channel::Report::Failed(error), _)) => Err(error),
+            Some((Report::Failed(error), _)) => Err(error),
             _ => Ok(()),
         }
     }

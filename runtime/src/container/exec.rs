@@ -101,6 +101,7 @@ impl Runtime {
             record: &record,
             init,
             process: process.process,
+            seccomp_agent: process.seccomp_agent,
             oom_score_adj: process.oom_score_adj,
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
@@ -130,6 +131,7 @@ fn detached(joined: Joined) -> Result<i32> {
 
 struct Compiled {
     process: plan::Process,
+    seccomp_agent: Option<plan::SeccompAgent>,
     oom_score_adj: Option<i32>,
 }
 
@@ -149,10 +151,11 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
     };
     let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
+    let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
     let maps = record.id_maps.as_ref();
     let (process, oom_score_adj) = plan::compile_process(options.preserve_fds, &process, filter, maps, &mut problems);
     problems.into_result()?;
-    Ok(Compiled { process, oom_score_adj })
+    Ok(Compiled { process, seccomp_agent, oom_score_adj })
 }
 
 fn change(mut process: Process, changes: &ProcessChanges) -> Result<Process> {

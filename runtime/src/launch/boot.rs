@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal};
 
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, hooks, id_maps, limits};
+use super::{console, hooks, id_maps, limits, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
@@ -87,6 +87,11 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let Some(child) = &undo.child else { return Err(gone(None)) };
     let terminal = attend(&boot, child, undo.cgroup.as_ref(), &channel)?;
     channel.send(&Go::Proceed, None)?;
+    if let (Start::AtOnce, Some(agent)) = (boot.plan.inside.start, &boot.plan.seccomp_agent) {
+        let pid = child.pid().as_raw_nonzero().get();
+        let state = boot.record.document.at(Status::Creating, Some(pid));
+        seccomp_agent::serve(agent, &channel, child.as_fd(), pid, &state)?;
+    }
     let (child, cgroup) = undo.keep();
     let child = child.ok_or_else(|| gone(None))?;
     Ok(Booted { child, channel, terminal, cgroup })

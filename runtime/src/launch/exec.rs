@@ -8,13 +8,13 @@ use rustix::process::Pid;
 use super::boot::{gone, set_oom_score, wait_for_clone, write_pid_file};
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, limits};
+use super::{console, limits, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{NamespaceKind, Process};
+use crate::plan::{NamespaceKind, Process, SeccompAgent};
 use crate::stage::{Exec, Task};
-use crate::state::{Identity, Record};
+use crate::state::{Identity, Record, Status};
 
 /// What is to run, and where.
 pub struct Join<'a> {
@@ -24,6 +24,8 @@ pub struct Join<'a> {
     pub init: Identity,
     /// The program.
     pub process: Process,
+    /// Who answers for system calls that the seccomp filter asks about.
+    pub seccomp_agent: Option<SeccompAgent>,
     /// Written from outside.
     pub oom_score_adj: Option<i32>,
     /// Where the terminal's master goes; without it the caller gets it.
@@ -64,10 +66,7 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     let (first, channel) = start_stage(&task, &setting)?;
     let child = wait_for_clone(Some(first), &channel)?;
     match attend(join, &child, &channel) {
-        Ok(terminal) => {
-            channel.send(&Go::Proceed, None)?;
-            Ok(Joined { child, channel, terminal })
-        }
+        Ok(terminal) => Ok(Joined { child, channel, terminal }),
         Err(error) => {
             child.kill();
             Err(error)
@@ -101,6 +100,12 @@ fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<Ow
     }
     if let Some(path) = join.pid_file {
         write_pid_file(path, child.pid())?;
+    }
+    channel.send(&Go::Proceed, None)?;
+    if let Some(agent) = &join.seccomp_agent {
+        let pid = child.pid().as_raw_nonzero().get();
+        let state = join.record.document.at(Status::Running, Some(join.init.pid));
+        seccomp_agent::serve(agent, channel, child.as_fd(), pid, &state)?;
     }
     Ok(terminal)
 }

@@ -9,6 +9,7 @@ pub(crate) mod hooks;
 mod id_maps;
 mod limits;
 mod process;
+pub(crate) mod seccomp_agent;
 mod task;
 
 pub use boot::{Boot, Booted, boot};

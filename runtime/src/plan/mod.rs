@@ -27,8 +27,8 @@ pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
 pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use paths::normalize;
-pub use process::{Capabilities, Process, Rlimit, Terminal, User, capability_bit};
-pub(crate) use process::{compile_process, limit_error};
+pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
+pub(crate) use process::{compile_process, limit_error, seccomp_agent};
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
@@ -103,6 +103,8 @@ pub struct Plan {
     pub cgroup: Option<cgroup::Plan>,
     /// Written by the launcher (`process.oomScoreAdj`).
     pub oom_score_adj: Option<i32>,
+    /// Who answers for system calls that the seccomp filter asks about.
+    pub seccomp_agent: Option<SeccompAgent>,
     /// Programs to run at the spec's points.
     pub hooks: Hooks,
     /// What happens inside the container.
@@ -252,6 +254,8 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let steps = compile_steps(request, spec, &namespaces, &host.cgroups, cgroup.as_ref(), problems);
     let process = process::compile(request, spec, id_maps.as_ref(), &mut warnings, problems);
     let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
     Some(Plan {
         id: request.id.to_owned(),
         bundle: request.bundle.to_owned(),
@@ -275,6 +279,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         id_maps,
         cgroup,
         oom_score_adj,
+        seccomp_agent,
         hooks,
         warnings,
     })

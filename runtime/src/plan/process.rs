@@ -151,6 +151,37 @@ pub(crate) fn limit_error(limit: Rlimit, errno: rustix::io::Errno) -> Error {
     ))
 }
 
+/// Who answers for system calls with `SCMP_ACT_NOTIFY` (`linux.seccomp.listenerPath`, `listenerMetadata`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct SeccompAgent {
+    /// Its Unix socket.
+    pub path: PathBuf,
+    /// What it is told beside the container's state.
+    pub metadata: Option<String>,
+}
+
+/// The agent that a filter with a listener needs.
+pub(crate) fn seccomp_agent(
+    profile: Option<&oci_spec::runtime::LinuxSeccomp>,
+    filter: Option<&seccomp::Filter>,
+    problems: &mut Problems,
+) -> Option<SeccompAgent> {
+    if !filter.is_some_and(|filter| filter.notify) {
+        return None;
+    }
+    let profile = profile?;
+    match profile.listener_path().as_ref().filter(|path| path.is_absolute()) {
+        Some(path) => Some(SeccompAgent { path: path.clone(), metadata: profile.listener_metadata().clone() }),
+        None => {
+            problems.add(
+                "linux.seccomp.listenerPath",
+                "is missing: SCMP_ACT_NOTIFY needs the absolute path of an agent's socket",
+            );
+            None
+        }
+    }
+}
+
 type Compiled = (Process, Option<i32>);
 
 pub(super) fn compile(
@@ -169,9 +200,7 @@ pub(super) fn compile(
         warnings.extend(unknown);
         filter
     });
-    if seccomp.as_ref().is_some_and(|filter| filter.notify) {
-        problems.add("linux.seccomp", "SCMP_ACT_NOTIFY is not supported by this version of pipkin-runtime");
-    }
+
     let (mut compiled, oom_score_adj) = compile_process(request.preserve_fds, process, seccomp, id_maps, problems);
     if request.listen_fds > 0 {
         // sd_listen_fds(3): the container's first process is 1 in its own pid namespace, as runc has it in any.

@@ -159,14 +159,12 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     match (inside.start, start) {
         (Start::OnRequest, Some(socket)) => {
             let caller = program::wait_for_start(&socket)?;
-            let error = run_start_hooks(inside).and_then(|()| prepared.execute());
             // `start` waits for the end of its connection: silence means that the program runs.
-            let Err(error) = error;
-            let bytes = postcard::to_allocvec(&error).unwrap_or_default();
-            let _ = crate::channel::send_bytes(caller.as_fd(), &bytes, None);
+            let Err(error) = run_start_hooks(inside).and_then(|()| prepared.execute(&caller));
+            let _ = caller.send(&Report::Failed(error), None);
             exit_now(1)
         }
-        _ => run_start_hooks(inside).and_then(|()| prepared.execute()),
+        _ => run_start_hooks(inside).and_then(|()| prepared.execute(channel)),
     }
 }
 
@@ -241,5 +239,5 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     let prepared = program::prepare(&exec.process, terminal)?;
     channel.send(&Report::Ready, None)?;
     channel.wait_for(Go::Proceed)?;
-    prepared.execute()
+    prepared.execute(channel)
 }

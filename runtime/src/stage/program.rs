@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -13,6 +13,7 @@ use rustix::net::SocketFlags;
 
 use super::console::Terminal;
 use super::{environment, explain, user};
+use crate::channel::Channel;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Process, Rlimit, limit_error};
 use crate::seccomp;
@@ -125,7 +126,7 @@ fn check_executable(path: &str) -> std::result::Result<(), Errno> {
 
 impl Prepared<'_> {
     /// The program takes this process over; returns only when it can not.
-    pub fn execute(&self) -> Result<Infallible> {
+    pub fn execute(&self, channel: &Channel) -> Result<Infallible> {
         let process = self.process;
         close_on_exec_from(3 + process.preserve_fds).step(|| "close what is open beside the program's descriptors")?;
         if process.no_new_privileges {
@@ -138,13 +139,13 @@ impl Prepared<'_> {
             if filter.is_some() {
                 user::put_permitted_in_force()?;
             }
-            load(filter)?;
+            load(filter, channel)?;
             user::limit_capabilities(&process.capabilities)?;
             reset_signals().step(|| "reset the signals")?;
         } else {
             user::limit_capabilities(&process.capabilities)?;
             reset_signals().step(|| "reset the signals")?;
-            load(filter)?;
+            load(filter, channel)?;
         }
         let arguments: Vec<&CStr> = self.arguments.iter().map(CString::as_c_str).collect();
         let environment: Vec<&CStr> = self.environment.iter().map(CString::as_c_str).collect();
@@ -153,10 +154,10 @@ impl Prepared<'_> {
     }
 }
 
-fn load(filter: Option<&seccomp::Filter>) -> Result<()> {
-    match filter {
+fn load(filter: Option<&seccomp::Filter>, channel: &Channel) -> Result<()> {
+    match filter.map(seccomp::load).transpose()?.flatten() {
+        Some(listener) => channel.hand_over_listener(listener.as_raw_fd()),
         None => Ok(()),
-        Some(filter) => seccomp::load(filter).map(drop),
     }
 }
 
@@ -164,7 +165,7 @@ fn load(filter: Option<&seccomp::Filter>) -> Result<()> {
 ///
 /// As PID 1 it would not hear signals that have no handler, so it takes them itself: a created container can be
 /// stopped by SIGTERM like a running one.
-pub(super) fn wait_for_start(socket: &OwnedFd) -> Result<OwnedFd> {
+pub(super) fn wait_for_start(socket: &OwnedFd) -> Result<Channel> {
     let mut signals = SigSet::all();
     for kept in [
         Signal::SIGCHLD,
@@ -193,7 +194,7 @@ pub(super) fn wait_for_start(socket: &OwnedFd) -> Result<OwnedFd> {
         }
         if starting.contains(PollFlags::IN) {
             match rustix::net::accept_with(socket.as_fd(), SocketFlags::CLOEXEC) {
-                Ok(caller) => return Ok(caller),
+                Ok(caller) => return Ok(Channel::from(caller)),
                 Err(Errno::INTR | Errno::AGAIN | Errno::CONNABORTED) => {}
                 Err(errno) => return Err(Error::system("accept the start", errno)),
             }

@@ -20,7 +20,7 @@ pub use process::{Identity, ProcessState};
 pub use store::{Directory, Store, check_id};
 
 use crate::cgroup;
-use crate::plan::{Hooks, IdMaps, NamespaceKind, Plan};
+use crate::plan::{Hooks, IdMaps, NamespaceKind, Plan, SeccompAgent};
 
 /// The status of a container (runtime.md, "State"); `paused` is what runc adds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -111,6 +111,8 @@ pub struct Record {
     pub private_pid_namespace: bool,
     /// Id maps of its user namespace.
     pub id_maps: Option<IdMaps>,
+    /// Who gets the seccomp listener when the container is started.
+    pub seccomp_agent: Option<SeccompAgent>,
     /// Those that run later.
     pub hooks: Hooks,
 }
@@ -128,6 +130,7 @@ impl Record {
             namespaces: namespaces.collect(),
             private_pid_namespace: plan.namespaces.makes(NamespaceKind::Pid),
             id_maps: plan.id_maps.clone(),
+            seccomp_agent: plan.seccomp_agent.clone(),
             hooks: plan.hooks.clone(),
         }
     }
