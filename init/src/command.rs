@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 
-use crate::kernel::file::{Access, File};
+use crate::kernel::file;
 use crate::kernel::process::{self, Pid};
 use crate::kernel::signals::{self, Disposition, SignalSet};
 use crate::kernel::terminal::{self, Terminal};
@@ -12,13 +12,11 @@ use crate::line::Line;
 use crate::options::Isolation;
 use crate::signal::{Signal, decimal};
 use crate::start::{CommandLine, Environment, c_str};
-use crate::words::parts;
+use crate::words::{parts, split_at};
 
 const ENOENT: Errno = Errno(2);
 const ENOEXEC: Errno = Errno(8);
 const EACCES: Errno = Errno(13);
-/// After these the next directory of PATH is tried: `ENODEV`, `ENOTDIR`, `ENAMETOOLONG`, `ETIMEDOUT`, `ESTALE`.
-const ELSEWHERE: [u16; 5] = [19, 20, 36, 110, 116];
 /// Where commands are looked for without PATH, `execvp(3)`.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 const SHELL: &CStr = c"/bin/sh";
@@ -79,7 +77,7 @@ impl Command<'_> {
 
     /// The directories in which it is looked for, with `:` between; `None` when its name is a path.
     pub fn directories(&self) -> Option<&'static [u8]> {
-        (!self.name().contains(&b'/')).then(|| self.environment.get("PATH").unwrap_or(DEFAULT_PATH))
+        (!is_path(self.name())).then(|| self.environment.get("PATH").unwrap_or(DEFAULT_PATH))
     }
 
     /// In the new process: becomes the command, or returns why not.
@@ -114,11 +112,16 @@ impl Command<'_> {
 /// Leads a new group, in the foreground of the terminal if the old one was. Who was not there would take it from
 /// somebody else.
 fn enter_new_group() {
-    let terminal = Terminal::controlling().filter(|terminal| terminal.foreground() == Some(process::own_group()));
+    let terminal = Terminal::controlling().filter(|terminal| terminal.foreground() == process::own_group());
     process::new_group();
     if let Some(terminal) = terminal {
         terminal.set_foreground(process::own_pid());
     }
+}
+
+/// Whether a command's name is not looked for in PATH.
+fn is_path(name: &[u8]) -> bool {
+    split_at(name, b'/').1.is_some()
 }
 
 /// Executes the command from the first directory of PATH that has it, or returns why not.
@@ -128,7 +131,7 @@ fn search(words: &mut CommandLine, first: usize, environment: &Environment) -> E
     if name.is_empty() {
         return ENOENT;
     }
-    if name.contains(&b'/') {
+    if is_path(name) {
         return execute(path.join(b"", name), words, first, environment);
     }
     let mut failure = ENOENT;
@@ -136,7 +139,7 @@ fn search(words: &mut CommandLine, first: usize, environment: &Environment) -> E
         match execute(path.join(directory, name), words, first, environment) {
             EACCES => failure = EACCES,
             ENOENT => {}
-            Errno(number) if ELSEWHERE.contains(&number) => {}
+            Errno(19 | 20 | 36 | 110 | 116) => {} // ENODEV, ENOTDIR, ENAMETOOLONG, ETIMEDOUT, ESTALE: elsewhere, perhaps
             errno => return errno,
         }
     }
@@ -160,7 +163,7 @@ fn execute(path: Option<&CStr>, words: &mut CommandLine, first: usize, environme
 
 /// Whether the file is no text, which the shell would complain of line by line: another machine's program, say.
 fn is_binary(path: &CStr) -> bool {
-    File::open(path, Access::Read).is_ok_and(|file| file.read(&mut [0; 128]).is_ok_and(|head| head.contains(&0)))
+    split_at(file::read_head(path, &mut [0; 128]), 0).1.is_some()
 }
 
 /// The path of a file that may be executed.
@@ -178,12 +181,12 @@ impl ExecutablePath {
     /// `directory/name`, or `name` when there is no directory. `None`: that is too long.
     pub fn join(&mut self, directory: &[u8], name: &[u8]) -> Option<&CStr> {
         let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
-        let length = directory.len() + separator.len() + name.len() + 1;
-        let room = self.0.get_mut(..length)?;
-        for (to, from) in room.iter_mut().zip(directory.iter().chain(separator).chain(name).chain(b"\0")) {
-            *to = *from;
+        let mut length = 0;
+        for part in [directory, separator, name, b"\0"] {
+            self.0.get_mut(length..length + part.len())?.copy_from_slice(part);
+            length += part.len();
         }
-        c_str(room)
+        c_str(&self.0)
     }
 }
 

@@ -54,9 +54,7 @@ fn explain_file(path: &CStr, errno: Errno, line: &mut Line) {
         return explain_number(errno, line);
     } else {
         // What is executable need not be readable: then nothing is known.
-        if let Ok(file) = File::open(path, Access::Read) {
-            _ = file.read(&mut head.0);
-        }
+        file::read_head(path, &mut head.0);
         let needed = match head.0 {
             [b'#', b'!', ..] => ("interpreter", head.interpreter()),
             [0x7f, b'E', b'L', b'F', ..] if head.u16_at(18) != ELF_MACHINE => {

@@ -5,7 +5,7 @@ mod limits;
 
 use core::ffi::CStr;
 
-use crate::kernel::file::{self, Access, File};
+use crate::kernel::file;
 use crate::kernel::process::own_pid;
 use crate::kernel::terminal::is_terminal;
 use crate::line::Line;
@@ -59,8 +59,8 @@ struct Content {
 impl Content {
     fn of(path: &CStr) -> Self {
         let mut bytes = [0; 4096];
-        let length = File::open(path, Access::Read).and_then(|file| file.read(&mut bytes).map(<[u8]>::len));
-        Self { bytes, length: length.unwrap_or(0) }
+        let length = file::read_head(path, &mut bytes).len();
+        Self { bytes, length }
     }
 
     fn bytes(&self) -> &[u8] {

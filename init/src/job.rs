@@ -12,8 +12,8 @@ use crate::signal::Signal;
 
 /// The main child's group and the terminal.
 pub struct Job {
-    /// The group, when there is a terminal: in the foreground, or where the init was.
-    group: Option<Pid>,
+    /// The group and the terminal, when there is one: in the foreground, or where the init was.
+    group: Option<(Pid, Terminal)>,
     /// Whether the init passed a stop signal on, which then is somebody's wish.
     stop_was_sent: bool,
     interrupted: bool,
@@ -22,8 +22,8 @@ pub struct Job {
 impl Job {
     /// The job of `group`, if there is a terminal. Its signals must be blocked.
     pub fn new(group: Option<Pid>) -> Self {
-        let on_terminal = Terminal::controlling().is_some_and(|terminal| terminal.foreground().is_some());
-        Self { group: group.filter(|_| on_terminal), stop_was_sent: false, interrupted: false }
+        let group = group.and_then(|group| Some((group, Terminal::controlling()?)));
+        Self { group, stop_was_sent: false, interrupted: false }
     }
 
     /// Whether there is a terminal whose job this is.
@@ -54,22 +54,22 @@ impl Job {
 
     /// The init was resumed, in the foreground or not: so is the job.
     fn resume(&self) {
-        let Some((group, terminal)) = self.group.zip(Terminal::controlling()) else { return };
-        if terminal.foreground() == Some(own_group()) {
-            terminal.set_foreground(group);
+        let Some((group, terminal)) = &self.group else { return };
+        if terminal.foreground() == own_group() {
+            terminal.set_foreground(*group);
         }
-        let _ = signals::send(Signal::CONT, Target::Group(group));
+        let _ = signals::send(Signal::CONT, Target::Group(*group));
     }
 
     /// `signal` stopped the main child.
     pub fn stopped(&mut self, signal: Signal) {
-        let Some((group, terminal)) = self.group.zip(Terminal::controlling()) else { return };
+        let Some((group, terminal)) = &self.group else { return };
         // A shell moves a running job to the foreground without a word; the job finds out when it reads.
-        if matches!(signal, Signal::TTIN | Signal::TTOU) && terminal.foreground() == Some(own_group()) {
+        if matches!(signal, Signal::TTIN | Signal::TTOU) && terminal.foreground() == own_group() {
             return self.resume();
         }
         // Who stops by SIGSTOP in the background is not stopped by the terminal.
-        if signal == Signal::STOP && terminal.foreground() != Some(group) {
+        if signal == Signal::STOP && terminal.foreground() != *group {
             return;
         }
         self.give_back_terminal();
@@ -82,15 +82,15 @@ impl Job {
             self.stop_was_sent = false;
             self.resume();
         } else if signal.is_terminal_stop() && !self.stop_was_sent {
-            terminal.set_foreground(group);
-            let _ = signals::send(Signal::CONT, Target::Group(group));
+            terminal.set_foreground(*group);
+            let _ = signals::send(Signal::CONT, Target::Group(*group));
         }
     }
 
     /// Puts the init's group into the foreground again, if the main child's was.
     pub fn give_back_terminal(&self) {
-        let Some((group, terminal)) = self.group.zip(Terminal::controlling()) else { return };
-        if terminal.foreground() == Some(group) {
+        let Some((group, terminal)) = &self.group else { return };
+        if terminal.foreground() == *group {
             terminal.set_foreground(own_group());
         }
     }

@@ -62,9 +62,7 @@ pub fn run(mut words: CommandLine, mut environment: Environment) -> u8 {
     if let Some(signal) = settings.parent_death
         && process::signal_on_parent_death(signal).is_err()
     {
-        messages.say(Verbosity::ERRORS, &mut |line| {
-            line.text("PR_SET_PDEATHSIG failed");
-        });
+        messages.say_text(Verbosity::ERRORS, "PR_SET_PDEATHSIG failed");
         return persona.codes.own;
     }
     let Some(first) = first else {
@@ -94,7 +92,7 @@ fn read_options(
 ) -> Result<Reading, Refusal> {
     options::read_environment(environment.iter(), settings)?;
     let reading = options::read_command_line(persona, words, settings)?;
-    persona.read_variables(environment.iter(), settings)?;
+    options::read_originals(persona, environment.iter(), settings)?;
     persona.complete(settings);
     Ok(reading)
 }
@@ -119,9 +117,10 @@ fn adopt_orphans(settings: &Settings, messages: Messages) {
     if settings.subreaper {
         let _ = process::become_subreaper(); // fails before Linux 3.4 only
     } else if settings.warn_no_subreaper {
-        messages.say(Verbosity::WARNINGS, &mut |line| {
-            line.text("not PID 1 and no subreaper: orphans go elsewhere; use -s or set TINI_SUBREAPER");
-        });
+        messages.say_text(
+            Verbosity::WARNINGS,
+            "not PID 1 and no subreaper: orphans go elsewhere; use -s or set TINI_SUBREAPER",
+        );
     }
 }
 

@@ -31,6 +31,14 @@ impl Messages {
         }
     }
 
+    /// Says `text`.
+    #[inline(never)]
+    pub fn say_text(&self, level: Verbosity, text: &str) {
+        self.say(level, &mut |line| {
+            line.text(text);
+        });
+    }
+
     fn begin(&self, level: Verbosity, line: &mut Line) {
         let level = |names: [&'static str; 4]| names[usize::from(level.0 & 3)];
         let pid = own_pid().0 as u64;

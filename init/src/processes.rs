@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 
-use crate::kernel::file::{Access, File};
+use crate::kernel::file::{self, Access, File};
 use crate::kernel::process::{Pid, own_pid};
 use crate::signal::{Signal, decimal};
 use crate::start::c_str;
@@ -58,7 +58,7 @@ impl Process {
 
     /// Reads `/proc/PID/stat`: number, name in brackets, state, parent, group, and more. A name may hold brackets.
     fn read(path: &CStr) -> Option<Self> {
-        Self::parse(File::open(path, Access::Read).ok()?.read(&mut [0; 256]).ok()?)
+        Self::parse(file::read_head(path, &mut [0; 256]))
     }
 
     fn parse(stat: &[u8]) -> Option<Self> {
@@ -72,8 +72,7 @@ impl Process {
 
 /// Whether `pid` has a handler for `signal`, by `SigCgt` in `/proc/PID/status`.
 pub fn handles(pid: Pid, signal: Signal) -> bool {
-    let mask = path_of(pid, b"status", &mut [0; 32])
-        .and_then(|path| caught(File::open(path, Access::Read).ok()?.read(&mut [0; 4096]).ok()?));
+    let mask = path_of(pid, b"status", &mut [0; 32]).and_then(|path| caught(file::read_head(path, &mut [0; 4096])));
     mask.is_some_and(|mask| mask >> (signal.number() - 1) & 1 == 1)
 }
 

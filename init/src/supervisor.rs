@@ -234,9 +234,7 @@ impl<'a> Supervisor<'a> {
         let spare =
             |process: crate::processes::Process| group_was_told && process.group == child || told.contains(process.pid);
         let spares = group_was_told || self.stopping && self.settings.delivery == Delivery::Once;
-        self.messages.say(Verbosity::INFORMATION, &mut |line| {
-            line.text("waiting for what the main child left");
-        });
+        self.messages.say_text(Verbosity::INFORMATION, "waiting for what the main child left");
         send_to_rest(Signal::TERM, child, &spare, spares);
     }
 
@@ -260,15 +258,11 @@ impl<'a> Supervisor<'a> {
                 }
                 Alarm::Grace => {
                     self.grace_over = true;
-                    self.messages.say(Verbosity::ERRORS, &mut |line| {
-                        line.text("the grace period is over: killing everything");
-                    });
+                    self.messages.say_text(Verbosity::ERRORS, "the grace period is over: killing everything");
                     self.kill_all(child);
                 }
                 Alarm::Wait => {
-                    self.messages.say(Verbosity::ERRORS, &mut |line| {
-                        line.text("what the main child left does not end: killing it");
-                    });
+                    self.messages.say_text(Verbosity::ERRORS, "what the main child left does not end: killing it");
                     self.kill_all(child);
                 }
                 Alarm::Kill => self.kill_all(child),

@@ -16,7 +16,7 @@ pub use running::{Launch, Running, await_true};
 pub use terminal::Terminal;
 
 /// How long anything may take. Far longer than it does, also on a busy machine.
-pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(180);
 
 /// The program that stands in for the main child: this test executable, which becomes it before its `main`.
 pub fn probe() -> &'static str {

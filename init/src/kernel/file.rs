@@ -38,16 +38,17 @@ impl File {
         fd.map(|fd| Self(fd as i32))
     }
 
-    /// Its number.
-    pub fn number(&self) -> i32 {
-        self.0
+    /// Its number, and it stays open.
+    pub fn keep(self) -> i32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
     }
 
     /// `read(2)`, once: as much as there is and fits.
-    pub fn read<'a>(&self, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         // SAFETY: the kernel writes within `buffer` only.
-        let length = unsafe { call(__NR_read, self.0 as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0) };
-        length.map(|length| &buffer[..length.min(buffer.len())])
+        unsafe { call(__NR_read, self.0 as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0) }
     }
 
     /// `getdents64(2)`: calls `each` with the name of every entry of this directory.
@@ -80,6 +81,15 @@ impl Drop for File {
     fn drop(&mut self) {
         // SAFETY: takes no pointer; the number is ours.
         _ = unsafe { call(__NR_close, self.0 as usize, 0, 0, 0) };
+    }
+}
+
+/// Reads the beginning of a file: as much as there is and fits. Nothing, if it can not be read.
+#[inline(never)]
+pub fn read_head<'a>(path: &CStr, buffer: &'a mut [u8]) -> &'a [u8] {
+    match File::open(path, Access::Read).and_then(|file| file.read(buffer)) {
+        Ok(length) => buffer.get(..length).unwrap_or_default(),
+        Err(_) => b"",
     }
 }
 

@@ -10,48 +10,32 @@ use super::{Errno, call};
 const STDIN: i32 = 0;
 
 /// The controlling terminal of this process.
-pub enum Terminal {
-    /// It is standard input.
-    Stdin,
-    /// Standard input is something else.
-    Device(File),
-}
+pub struct Terminal(i32);
 
 impl Terminal {
-    /// The controlling terminal, if there is one: standard input, else what `/dev/tty` opens.
+    /// The controlling terminal, if there is one: standard input, else what `/dev/tty` opens, which then stays open for as
+    /// long as the process lives.
     pub fn controlling() -> Option<Self> {
-        if foreground_group(STDIN).is_ok() {
-            return Some(Self::Stdin);
+        let stdin = Self(STDIN);
+        if stdin.foreground() != Pid(0) {
+            return Some(stdin);
         }
-        File::open(c"/dev/tty", Access::Terminal).ok().map(Self::Device)
+        File::open(c"/dev/tty", Access::Terminal).ok().map(|file| Self(file.keep()))
     }
 
-    /// The group whose processes may read and which gets the keyboard's signals, `tcgetpgrp(3)`.
-    pub fn foreground(&self) -> Option<Pid> {
-        foreground_group(self.number()).ok()
+    /// The group whose processes may read and which gets the keyboard's signals, `tcgetpgrp(3)`. 0: there is none.
+    pub fn foreground(&self) -> Pid {
+        let mut group = Pid(0);
+        // SAFETY: the kernel fills in one pid.
+        _ = unsafe { call(__NR_ioctl, self.0 as usize, TIOCGPGRP as usize, &raw mut group as usize, 0) };
+        group
     }
 
     /// Makes `group` that group, `tcsetpgrp(3)`. `SIGTTOU` must be blocked.
     pub fn set_foreground(&self, group: Pid) {
         // SAFETY: the kernel reads one pid.
-        unsafe {
-            _ = call(__NR_ioctl, self.number() as usize, TIOCSPGRP as usize, &raw const group as usize, 0);
-        }
+        _ = unsafe { call(__NR_ioctl, self.0 as usize, TIOCSPGRP as usize, &raw const group as usize, 0) };
     }
-
-    fn number(&self) -> i32 {
-        match self {
-            Self::Stdin => STDIN,
-            Self::Device(file) => file.number(),
-        }
-    }
-}
-
-fn foreground_group(fd: i32) -> Result<Pid, Errno> {
-    let mut group = Pid(0);
-    // SAFETY: the kernel fills in one pid.
-    unsafe { call(__NR_ioctl, fd as usize, TIOCGPGRP as usize, &raw mut group as usize, 0) }?;
-    Ok(group)
 }
 
 /// Gives up the controlling terminal on standard input. The whole session loses it when its leader does this.

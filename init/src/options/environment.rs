@@ -3,7 +3,7 @@
 
 use super::grammar::apply;
 use super::persona::Persona;
-use super::table::{Meaning, PIPKIN, Takes};
+use super::table::{Meaning, PIPKIN, Takes, VARIABLES};
 use super::{Cause, Refusal, Settings};
 use crate::signal::decimal;
 use crate::words::{position, split_at};
@@ -11,7 +11,7 @@ use crate::words::{position, split_at};
 const PREFIX: &[u8] = b"PIPKIN_INIT_";
 
 /// Reads the variables that concern an init into `settings`. Those of the persona's original come later than its
-/// options there, so that they are read by [`Persona::read_variable`].
+/// options there, so that they are read by [`read_originals`].
 pub fn read(entries: impl Iterator<Item = &'static [u8]>, settings: &mut Settings) -> Result<(), Refusal> {
     for entry in entries {
         let (variable, value) = split_at(entry, b'=');
@@ -52,19 +52,21 @@ fn is_variable(name: &[u8], option: &[u8]) -> bool {
         })
 }
 
-impl Persona {
-    /// Reads the variables of this persona's original, after its options.
-    pub fn read_variables(
-        &self,
-        entries: impl Iterator<Item = &'static [u8]>,
-        settings: &mut Settings,
-    ) -> Result<(), Refusal> {
-        for entry in entries {
-            let (variable, value) = split_at(entry, b'=');
-            if let Some(name) = variable.strip_prefix(self.variables.as_bytes()) {
-                (self.read_variable)(name, value.unwrap_or_default(), settings)?;
+/// Reads the variables of this persona's original, after its options.
+pub fn read_originals(
+    persona: &Persona,
+    entries: impl Iterator<Item = &'static [u8]>,
+    settings: &mut Settings,
+) -> Result<(), Refusal> {
+    for entry in entries {
+        let (name, value) = split_at(entry, b'=');
+        let value = value.unwrap_or_default();
+        for variable in &VARIABLES {
+            let counts = variable.value.is_empty() || variable.value.as_bytes() == value;
+            if counts && variable.name.as_bytes() == name && variable.name.starts_with(persona.variables) {
+                apply(variable.meaning, Some(value), settings).map_err(|cause| Refusal::new(cause, name))?;
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -123,16 +123,21 @@ pub fn read(persona: &Persona, words: &impl Words, settings: &mut Settings) -> R
 
 /// Finds the option called `name`, or, where the persona's original has that, the only one whose name begins so.
 fn find_long(persona: &Persona, name: &'static [u8]) -> Result<&'static Opt, Refusal> {
-    let mut candidates = persona.options.iter().filter(|option| {
+    let mut found = Err(Refusal::new(Cause::UnknownOption, name));
+    for option in persona.options {
         let known = option.name.as_bytes();
-        !known.is_empty() && (known == name || persona.usage == Usage::Abbreviated && known.starts_with(name))
-    });
-    let unknown = Refusal::new(Cause::UnknownOption, name);
-    let first = candidates.next().ok_or(unknown)?;
-    match candidates.next() {
-        Some(_) => Err(Refusal { cause: Cause::AmbiguousOption, ..unknown }),
-        None => Ok(first),
+        if known.is_empty()
+            || !known.starts_with(name)
+            || known.len() != name.len() && persona.usage != Usage::Abbreviated
+        {
+            continue;
+        }
+        if found.is_ok() {
+            return Err(Refusal::new(Cause::AmbiguousOption, name));
+        }
+        found = Ok(option);
     }
+    found
 }
 
 fn take(
@@ -192,6 +197,9 @@ pub(super) fn apply(meaning: Meaning, value: Option<&'static [u8]>, settings: &m
                 settings.success.insert(decimal(code, 255).ok_or(Cause::NotAnExitCode)? as u8);
             }
         }
+        Meaning::Debug => settings.verbosity = Verbosity::DETAILS,
+        Meaning::Level => settings.verbosity = Verbosity(decimal(text, 9).unwrap_or(0) as u8),
+        Meaning::Reserved => return Err(Cause::Reserved),
         Meaning::Help | Meaning::Version | Meaning::License => {}
     }
     Ok(())

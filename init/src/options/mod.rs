@@ -8,7 +8,7 @@ pub mod persona;
 mod refusal;
 mod table;
 
-pub use environment::read as read_environment;
+pub use environment::{read as read_environment, read_originals};
 pub use grammar::{Reading, read as read_command_line};
 pub use persona::Persona;
 pub use refusal::{Cause, Refusal};

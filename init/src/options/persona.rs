@@ -2,9 +2,9 @@
 //! defaults, exit codes and version lines.
 
 use super::table::{CATATONIT, DUMB_INIT, Opt, PIPKIN, TINI};
-use super::{Cause, Delivery, Isolation, Refusal, Rest, Settings, Verbosity};
+use super::{Delivery, Isolation, Rest, Settings};
 use crate::kernel::Errno;
-use crate::signal::{Signal, decimal};
+use crate::signal::Signal;
 use crate::words::{parts, position};
 
 /// How a persona's original reads its command line.
@@ -53,9 +53,6 @@ impl FailureCodes {
     }
 }
 
-/// Reads the variable with this name (its prefix left out) and value.
-type ReadVariable = fn(&'static [u8], &'static [u8], &mut Settings) -> Result<(), Refusal>;
-
 /// One of the programs.
 pub struct Persona {
     /// Its options.
@@ -74,7 +71,6 @@ pub struct Persona {
     pub codes: FailureCodes,
     /// With what its variables begin.
     pub(super) variables: &'static str,
-    pub(super) read_variable: ReadVariable,
 }
 
 /// What all of them print when asked for their licence.
@@ -143,8 +139,7 @@ Exit codes: COMMAND's, or 128+n when signal n ended it; 127 not found, 126 not e
     ),
     defaults: Settings::ENTRYPOINT,
     codes: FailureCodes { own: 125, not_found: 127, not_permitted: 126, other: 126 },
-    variables: "\0",
-    read_variable: |_, _, _| Ok(()),
+    variables: "PIPKIN_INIT_",
 };
 
 static DUMB: Persona = Persona {
@@ -173,14 +168,6 @@ Usage: dumb-init [OPTION...] COMMAND [ARGUMENT...]
     },
     codes: FailureCodes { own: 1, not_found: 2, not_permitted: 2, other: 2 },
     variables: "DUMB_INIT_",
-    read_variable: |name, value, settings| {
-        match (position("DEBUG SETSID", name), value) {
-            (Some(0), [b'1']) => settings.verbosity = Verbosity::DETAILS,
-            (Some(1), [b'0']) => settings.delivery = Delivery::MainChild,
-            _ => {}
-        }
-        Ok(())
-    },
 };
 
 static TINY: Persona = Persona {
@@ -212,15 +199,6 @@ Usage: tini [OPTION...] COMMAND [ARGUMENT...] | --version
     },
     codes: FailureCodes { own: 1, not_found: 127, not_permitted: 126, other: 1 },
     variables: "TINI_",
-    read_variable: |name, value, settings| {
-        match position("SUBREAPER KILL_PROCESS_GROUP VERBOSITY", name) {
-            Some(0) => settings.subreaper = true,
-            Some(1) => settings.delivery = Delivery::Group,
-            Some(_) => settings.verbosity = Verbosity(decimal(value, 9).unwrap_or(0) as u8),
-            None => {}
-        }
-        Ok(())
-    },
 };
 
 static CATATONIC: Persona = Persona {
@@ -248,14 +226,6 @@ Usage: catatonit [-ghLPV] [--] COMMAND [ARGUMENT...]
     },
     codes: FailureCodes { own: 1, not_found: 1, not_permitted: 1, other: 1 },
     variables: "CATATONIT_",
-    read_variable: |name, _, settings| {
-        match position("DEBUG LOG", name) {
-            Some(0) => settings.verbosity = Verbosity::DETAILS,
-            Some(_) => return Err(Refusal::new(Cause::Reserved, b"CATATONIT_LOG")),
-            None => {}
-        }
-        Ok(())
-    },
 };
 
 /// What the three originals have in common.

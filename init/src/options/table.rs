@@ -35,6 +35,12 @@ pub enum Meaning {
     Help,
     Version,
     License,
+    /// Only by variable: all messages.
+    Debug,
+    /// Only by variable: this level of messages.
+    Level,
+    /// Only by variable: nothing yet, and refused.
+    Reserved,
 }
 
 impl Meaning {
@@ -114,6 +120,32 @@ pub static CATATONIT: [Opt; 5] = [
     option(b'L', "", Nothing, Meaning::License),
     option(b'P', "", Nothing, Meaning::Pause),
     option(b'V', "version", Nothing, Meaning::Version),
+];
+
+/// A variable of an original.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// The one value that counts; empty: every value does.
+    pub value: &'static str,
+    /// What it stands for.
+    pub meaning: Meaning,
+}
+
+const fn variable(name: &'static str, value: &'static str, meaning: Meaning) -> Variable {
+    Variable { name, value, meaning }
+}
+
+/// The variables of the originals, whose names tell whose they are.
+pub static VARIABLES: [Variable; 7] = [
+    variable("DUMB_INIT_DEBUG", "1", Meaning::Debug),
+    variable("DUMB_INIT_SETSID", "0", Meaning::SingleChild),
+    variable("TINI_SUBREAPER", "", Meaning::Subreaper),
+    variable("TINI_KILL_PROCESS_GROUP", "", Meaning::Group),
+    variable("TINI_VERBOSITY", "", Meaning::Level),
+    variable("CATATONIT_DEBUG", "", Meaning::Debug),
+    variable("CATATONIT_LOG", "", Meaning::Reserved),
 ];
 
 /// Options of `pipkin-init` that contradict each other: no two of one row.
