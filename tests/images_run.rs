@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use images::{contents, labs, load, pipkin, shell, store};
 use pipkin_harness::image::{Image, Layer};
-use pipkin_harness::{Lab, Terminal, await_true, host};
+use pipkin_harness::{Lab, Terminal, host};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 

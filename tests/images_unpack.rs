@@ -6,8 +6,8 @@ mod images;
 use std::sync::OnceLock;
 
 use images::{labs, load, pipkin, shell};
-use pipkin_harness::Lab;
 use pipkin_harness::image::{Image, Layer};
+use pipkin_harness::{Lab, host};
 use serde_json::json;
 use tar::EntryType;
 
@@ -229,4 +229,67 @@ fn many_layers() {
         loaded(&lab, &image);
         assert_eq!(shell(&lab, "t:v1", "cat n; ls -d l* | grep -c 'l[0-9]'"), "5960\n");
     }
+}
+
+/// The same layer as another tool unpacks it (Go's archive/tar, which made most layers of the world).
+#[test]
+fn another_tool_sees_the_same_files() {
+    let Some(lab) = Lab::root() else { return };
+    if host::which("umoci").is_none() {
+        return pipkin_harness::skipped("umoci is not installed");
+    }
+    let long = "l".repeat(180);
+    let lower = Layer::new()
+        .dir("./", 0o751)
+        .dir("a", 0o1777)
+        .owned_file("a/f", 0o4711, 7, 8, "x")
+        .hardlink("a/g", "a/f")
+        .symlink("s", "../../a")
+        .pax(&[("path", format!("{long}/{long}").as_bytes())])
+        .file("short", 0o600, "long")
+        .pax(&[("size", b"3")])
+        .entry("sized", EntryType::Regular, 0o644, |header| header.set_size(3), b"abc")
+        .pax(&[("uid", b"70000"), ("mtime", b"1000000000.25")])
+        .file("paxed", 0o640, "x")
+        .file("twice", 0o644, "first")
+        .file("twice", 0o755, "second")
+        .dir("gone", 0o755)
+        .file("gone/x", 0o644, "x")
+        .file("old", 0o644, "x");
+    let upper = Layer::new()
+        .whiteout("", "gone")
+        .whiteout("", "old")
+        .dir("a", 0o755)
+        .file("a/new", 0o644, "x")
+        .symlink("paxed", "a/new");
+    let image = base().layer(lower).layer(upper);
+    let layout = lab.directory("layout");
+    image.write_directory(&layout, "v1");
+    load(&lab, &layout).run().ok();
+    lab.program("umoci")
+        .args(["unpack", "--image"])
+        .arg(format!("{}:v1", layout.display()))
+        .arg(lab.path("umoci"))
+        .run()
+        .ok();
+    let list = "find . -xdev -path ./dev -prune -o -path ./etc -prune -o -path ./proc -prune -o -path ./sys -prune -o -path ./run -prune -o ! -path . -printf '%P %y %m %U %G %l' \\( -type d -printf ' dir' -o -printf ' %n %s %T@' \\) -printf '\\n' | sort";
+    let theirs = lab.program("sh").args(["-c", list]).dir(lab.path("umoci/rootfs")).run().ok().stdout();
+    // What a container sees, looked at from outside with the same find.
+    let mut running =
+        pipkin(&lab, ["run", "--name", "seen", "layout:v1", "/bin/sh", "-c", "echo ready; exec sleep 1000"]).start();
+    running.hear("ready");
+    let merged = std::fs::read_dir(images::store(&lab).join("containers"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path()
+        .join("merged");
+    let script = format!("cd '{}' && {list}", merged.display());
+    let ours =
+        lab.program("nsenter").args(["-t", &running.pid().to_string(), "-m", "sh", "-c", &script]).run().ok().stdout();
+    pipkin(&lab, ["rm", "-f", "seen"]).run().ok();
+    running.wait();
+    assert!(theirs.contains("paxed l") && theirs.lines().count() > 10, "{theirs}");
+    assert_eq!(ours, theirs);
 }

@@ -73,7 +73,7 @@ fn attempt(store: &Store, policy: Policy, fill: impl Fn(&mut Work) -> Result<()>
     for _ in 0..3 {
         let (locked, staging) = store.begin()?;
         drop(locked);
-        let mut work = Work { store, staging, policy, images: Vec::new() };
+        let mut work = Work { store, staging: staging.with_content()?, policy, images: Vec::new() };
         fill(&mut work)?;
         if let Some(loaded) = work.publish()? {
             return Ok(loaded);

@@ -48,7 +48,7 @@ impl Store {
                 need(digest);
             });
         }
-        let trash = Staging::new(self, locked)?;
+        let trash = Staging::new(self, locked)?.with_content()?;
         for (from, to) in [("blobs/sha256", "blobs"), ("layers", "layers")] {
             let from = self.path(from);
             for entry in fs::read_dir(&from).on("read", &from)? {

@@ -23,21 +23,27 @@ pub struct Staging {
 }
 
 impl Staging {
-    /// A new, empty one with `blobs` and `layers` in it.
+    /// A new, empty one.
     ///
     /// # Errors
     /// The directory can not be made.
     pub fn new(store: &Store, _locked: &Locked) -> Result<Self> {
         let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid").on("read", "/proc/sys/kernel/random/uuid")?;
         let path = store.path("tmp").join(uuid.trim());
-        let make = |path: &Path| fs::DirBuilder::new().mode(0o700).create(path).on("create", path);
-        make(&path)?;
+        make_directory(&path)?;
         let lock = File::open(&path).on("open", &path)?;
         lock.lock().on("lock", &path)?;
-        let staging = Self { path, lock };
-        make(&staging.path.join("blobs"))?;
-        make(&staging.path.join("layers"))?;
-        Ok(staging)
+        Ok(Self { path, lock })
+    }
+
+    /// Makes room for blobs and layers.
+    ///
+    /// # Errors
+    /// The directories can not be made.
+    pub fn with_content(self) -> Result<Self> {
+        make_directory(&self.path.join("blobs"))?;
+        make_directory(&self.path.join("layers"))?;
+        Ok(self)
     }
 
     /// Takes something whole out of the store, to be removed when the answer is dropped. Gone already is fine.
@@ -108,6 +114,10 @@ impl Staging {
     pub fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(&self.lock).on("sync", &self.path)
     }
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(path).on("create", path)
 }
 
 impl Drop for Staging {
