@@ -127,8 +127,9 @@ fn text(path: &Path) -> CString {
 struct Cgroups {
     /// A directory in each hierarchy.
     paths: Vec<CString>,
-    /// `cgroup.procs` of the v1 ones: the clone writes itself into them.
-    procs: Vec<usize>,
+    /// `tasks` of the v1 ones: the clone writes itself into them. Not `cgroup.procs`, for which the kernel takes a lock that has to
+    /// wait for all processors.
+    tasks: Vec<usize>,
     /// The v2 directory, to clone into.
     unified: usize,
     /// Whether there is v2 and nothing else.
@@ -138,7 +139,7 @@ struct Cgroups {
 fn make_cgroups(name: &str) -> Cgroups {
     let root = Path::new("/sys/fs/cgroup");
     let pure = call(libc::SYS_access, [at(c"/sys/fs/cgroup/cgroup.controllers"), 0]) == 0;
-    let mut cgroups = Cgroups { paths: Vec::new(), procs: Vec::new(), unified: 0, pure };
+    let mut cgroups = Cgroups { paths: Vec::new(), tasks: Vec::new(), unified: 0, pure };
     if pure {
         let path = text(&root.join(name));
         mkdir(&path, 0o755);
@@ -170,7 +171,7 @@ fn make_cgroups(name: &str) -> Cgroups {
             _ => {}
         }
         if hierarchy != "unified" {
-            cgroups.procs.push(open(&text(&directory.join("cgroup.procs")), O_WRONLY));
+            cgroups.tasks.push(open(&text(&directory.join("tasks")), O_WRONLY));
         }
         cgroups.paths.push(path);
     }
@@ -196,8 +197,8 @@ fn filter_devices(cgroup: &CStr) {
 
 /// Everything between the clone and the program.
 fn become_container(rootfs: &CStr, cgroups: &Cgroups, program: &CStr, arguments: &[CString]) -> ! {
-    for procs in &cgroups.procs {
-        write(*procs, b"0");
+    for tasks in &cgroups.tasks {
+        write(*tasks, b"0");
     }
     mount(c"", c"/", c"", MS_SLAVE | MS_REC, c"");
     mount(rootfs, rootfs, c"", MS_BIND | MS_REC, c"");
