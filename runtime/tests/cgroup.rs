@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -686,4 +686,79 @@ fn systemd_makes_the_scope_and_forgets_it() {
         assert_eq!(show(&unit, "LoadState"), "not-found");
         again.remove().unwrap();
     }
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn an_ordinary_user_has_what_is_delegated() {
+    if !is_root() {
+        return;
+    }
+    let plan = plan("rootless", json!({})).unwrap().owned_by(NOBODY);
+    let test = Box_::of(&plan, Cgroup::create(&plan).unwrap());
+    // The program itself, by a path that needs no permission on the way to it.
+    let mut user = Command::new("/proc/self/exe");
+    user.args(["--exact", "role_of_the_ordinary_user", "--ignored", "--nocapture"]).uid(NOBODY).gid(NOBODY);
+    let user = user.env("PIPKIN_TEST_USER", std::process::id().to_string()).stdin(Stdio::piped());
+    let user = Running(Some(user.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()));
+    if test.cgroup.clone_into().is_some() {
+        // As a session does it: the user's processes are in a cgroup beside those that they make.
+        let session = test.directory(Version::V2).join("session");
+        std::fs::create_dir(&session).unwrap();
+        std::os::unix::fs::chown(session.join("cgroup.procs"), Some(NOBODY), None).unwrap();
+        std::fs::write(session.join("cgroup.procs"), user.pid().as_raw_nonzero().to_string()).unwrap();
+    }
+    user.0.as_ref().unwrap().stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+    let output = user.wait_with_output();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// The other side of `an_ordinary_user_has_what_is_delegated`.
+#[test]
+#[ignore = "started by another test, as an ordinary user"]
+fn role_of_the_ordinary_user() {
+    let Ok(parent) = std::env::var("PIPKIN_TEST_USER") else { return };
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    assert_eq!(rustix::process::geteuid().as_raw(), NOBODY);
+    let layout = Layout::detect().unwrap();
+    let compile = |linux: &Linux, layout: &Layout| {
+        let mut problems = Problems::default();
+        let plan = Plan::compile("box", Some(linux), layout, false, false, &mut problems);
+        problems.into_result().map(|()| plan)
+    };
+    let linux = |json: Value| -> Linux { serde_json::from_value(json).unwrap() };
+
+    // What was not delegated: an error with a remedy when it is asked for.
+    let elsewhere = linux(json!({"cgroupsPath": format!("/pipkin-test-{parent}-elsewhere")}));
+    let error = Cgroup::create(&compile(&elsewhere, &layout).unwrap().unwrap()).unwrap_err().to_string();
+    assert!(error.contains("no cgroup is delegated to this user"), "{error}");
+
+    let Some(mut plan) = compile(&linux(json!({})), &layout).unwrap() else {
+        return assert!(!layout.is_unified());
+    };
+    // Nothing asked for and nothing delegated: without a cgroup of its own.
+    let mut outside = layout.clone();
+    outside.hierarchies[0].own = PathBuf::from("/session.scope");
+    let none = Cgroup::create(&compile(&linux(json!({})), &outside).unwrap().unwrap()).unwrap();
+    assert!(none.clone_into().is_none() && none.record() == Default::default());
+    assert_eq!(none.freeze().unwrap_err().kind(), Kind::State);
+    none.kill().and_then(|()| none.remove()).unwrap();
+
+    if has("pids") {
+        plan = compile(&linux(json!({"resources": {"pids": {"limit": 5}}})), &layout).unwrap().unwrap();
+    }
+    let test = Box_::of(&plan, Cgroup::create(&plan).unwrap());
+    let child = test.spawn("sleep 1000 & read forever");
+    test.cgroup.restrict().unwrap();
+    assert!(test.cgroup.processes().unwrap().contains(&child.pid()));
+    if has("pids") {
+        assert_eq!(test.cgroup.stats().unwrap().pids.limit, 5);
+    }
+    test.cgroup.freeze().unwrap();
+    test.cgroup.kill().unwrap();
+    assert_eq!(child.wait_with_output().status.signal(), Some(9));
+    test.cgroup.remove().unwrap();
+    assert!(!test.cgroup.exists());
 }
