@@ -326,3 +326,25 @@ fn an_ordinary_user_has_the_whole_lifecycle() {
     assert_eq!(container.wait(), 0);
     container.delete();
 }
+
+/// A status must not be taken from anything that the container can choose, such as its program's name.
+#[test]
+fn a_program_can_not_choose_its_containers_status_by_its_name() {
+    let Some(lab) = Lab::root() else { return };
+    for name in ["pipkin-created", "pipkin-stage"] {
+        let mut bundle = lab.bundle();
+        let program = format!("/bin/{name}");
+        std::fs::copy(bundle.rootfs("/bin/probe"), bundle.rootfs(&program)).unwrap();
+        bundle.args([&program, "signal-wait"]);
+        let container = lab.create(&bundle);
+        assert_eq!(container.status(), "created", "{name}");
+        container.start();
+        await_true("the program's first word", || container.stdout().contains("ready"));
+        assert_eq!(container.status(), "running", "{name}");
+        container.exec(&[], &["/bin/true"]).run().ok();
+        container.kill("TERM");
+        assert_eq!(container.wait(), 0, "{name}");
+        assert_eq!(container.status(), "stopped", "{name}");
+        container.delete();
+    }
+}
