@@ -281,6 +281,33 @@ fn a_full_disk() {
 }
 
 #[test]
+fn a_full_disk_can_be_emptied() {
+    let Some(lab) = Lab::root() else { return };
+    let file = lab.file("a.tar", Image::busybox().archive("a:v1"));
+    // No block and no inode is left when the container and the image are to be removed.
+    let script = r#"
+        mount -t tmpfs -o size=64m,nr_inodes=2000 tmpfs "$1"
+        p="$2 --root $1/store"
+        $p load "$3" && $p run --name c a:v1 /bin/true && mkdir "$1/more" || exit 1
+        dd if=/dev/zero of="$1/fill" bs=64k 2>/dev/null
+        seq 3000 | (cd "$1/more" && xargs touch) 2>/dev/null
+        $p rm c && $p rmi a:v1 && ls "$1/store/tmp" "$1/store/layers" "$1/store/blobs/sha256" | grep -v :
+        $p images -q
+        rm -r "$1/fill" "$1/more"
+        $p load "$3" && $p run --rm a:v1 /bin/echo fine"#;
+    let disk = lab.directory("disk");
+    let finished = lab
+        .program("unshare")
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(&disk)
+        .arg(lab.product_path("pipkin"))
+        .arg(file)
+        .run();
+    let words: Vec<String> = finished.stdout().split_whitespace().map(str::to_string).collect();
+    assert_eq!(words, ["a:v1", "c", "a:v1", "a:v1", "fine"], "{}", finished.all());
+}
+
+#[test]
 fn a_load_that_is_killed_leaves_nothing_for_long() {
     for lab in labs() {
         let image = Image::busybox();

@@ -211,7 +211,7 @@ impl Container {
         let locked = store.lock()?;
         let files = Staging::take_out(store, &self.directory, &locked)?;
         let named = store.names()?.iter().any(|(_, image)| image.digest() == self.record.image.digest());
-        let trash = if named { None } else { Some(store.collect(&locked)?) };
+        let trash = if named { None } else { store.collect(&locked)? };
         drop(locked);
         // Deleting can take long, and nobody has to wait for it.
         drop((files, trash));

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::PathBuf;
 
 use super::{Locked, Staging, Store};
 use crate::container::Container;
@@ -9,6 +10,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Kind, Result};
 use crate::image::Image;
 use crate::reference::Reference;
+use crate::unpack::tree::{self, Tree};
 
 impl Store {
     /// Locks the store for a change, after removing what killed commands left.
@@ -25,11 +27,32 @@ impl Store {
     }
 
     /// Takes blobs and layers that no name and no container needs out of the store. They are deleted when the answer
-    /// is dropped, which can be after the lock is released.
+    /// is dropped, which can be after the lock is released. On a full disk, where nothing can be set aside, they are deleted
+    /// at once.
     ///
     /// # Errors
-    /// The store can not be read, `rename(2)`.
-    pub fn collect(&self, locked: &Locked) -> Result<Staging> {
+    /// The store can not be read, `rename(2)`, `unlink(2)`.
+    pub fn collect(&self, locked: &Locked) -> Result<Option<Staging>> {
+        let garbage = self.garbage()?;
+        if garbage.is_empty() {
+            return Ok(None);
+        }
+        let trash = match Staging::new(self, locked) {
+            Err(error) if matches!(error.errno(), Some(libc::ENOSPC | libc::EDQUOT)) => None,
+            result => Some(result?),
+        };
+        for (number, path) in garbage.into_iter().enumerate() {
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            match &trash {
+                Some(trash) => fs::rename(&path, trash.path(number.to_string())).on("remove", &path)?,
+                None => tree::remove(Tree::open(parent).on("open", parent)?.root(), name).on("remove", &path)?,
+            }
+        }
+        Ok(trash)
+    }
+
+    /// Blobs and layers that no name and no container needs.
+    fn garbage(&self) -> Result<Vec<PathBuf>> {
         let mut needed: HashSet<String> = HashSet::new();
         let mut need = |digest: &Digest| needed.insert(digest.hex());
         let mut descriptors: Vec<_> = self.names()?.into_iter().map(|(_, descriptor)| descriptor).collect();
@@ -48,17 +71,17 @@ impl Store {
                 need(digest);
             });
         }
-        let trash = Staging::new(self, locked)?.with_content()?;
-        for (from, to) in [("blobs/sha256", "blobs"), ("layers", "layers")] {
-            let from = self.path(from);
-            for entry in fs::read_dir(&from).on("read", &from)? {
-                let entry = entry.on("read", &from)?;
+        let mut garbage = Vec::new();
+        for directory in ["layers", "blobs/sha256"] {
+            let directory = self.path(directory);
+            for entry in fs::read_dir(&directory).on("read", &directory)? {
+                let entry = entry.on("read", &directory)?;
                 if !entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
-                    fs::rename(entry.path(), trash.path(to).join(entry.file_name())).on("remove", entry.path())?;
+                    garbage.push(entry.path());
                 }
             }
         }
-        Ok(trash)
+        Ok(garbage)
     }
 
     /// Removes the image called `text` (a name, or the start of an id); answers the names that are gone.
@@ -66,8 +89,8 @@ impl Store {
     /// # Errors
     /// There is none, or a container uses it and no other name keeps it.
     pub fn remove_image(&self, text: &str) -> Result<Vec<Reference>> {
-        let (locked, staging) = self.begin()?;
-        drop(staging);
+        let locked = self.lock()?;
+        self.remove_stale(&locked)?;
         let names = self.names()?;
         let wanted = Reference::parse(text).ok();
         // By name also an image that can not be read any more.

@@ -15,7 +15,7 @@ mod staging;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::{Descriptor, ImageIndex};
@@ -265,11 +265,26 @@ impl Store {
             fs::rename(&new, &path)?;
             File::open(&self.root)?.sync_all()
         };
-        write().map_err(|cause| {
+        write().or_else(|cause| {
             let _ = fs::remove_file(&new);
-            Error::system(format!("write {}", path.display()), cause)
+            let full = matches!(cause.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT));
+            if full && overwrite(&path, data).is_ok() { Ok(()) } else { Err(cause) }.on("write", &path)
         })
     }
+}
+
+/// On a full disk a name must still be removable: shorter JSON is written over the old one, with blanks to its end, in one
+/// write that needs no new block.
+fn overwrite(path: &Path, data: &[u8]) -> std::io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    if data.len() > length {
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
+    let mut padded = data.to_vec();
+    padded.resize(length, b' ');
+    file.write_all_at(&padded, 0)?;
+    file.sync_all()
 }
 
 /// All of `source`, at most `limit` bytes.
