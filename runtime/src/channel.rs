@@ -78,10 +78,9 @@ impl From<OwnedFd> for Channel {
 impl Channel {
     /// Sends a message, and a descriptor with it.
     pub fn send(&self, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
-        let mut bytes = postcard::to_allocvec(message).map_err(|cause| {
+        let bytes = postcard::to_allocvec(message).map_err(|cause| {
             Error::new(Kind::System, format!("encode a message between launcher and stage: {cause}"))
         })?;
-        bytes.truncate(LONGEST);
         send_bytes(self.socket.as_fd(), &bytes, descriptor).step(|| "send a message between launcher and stage")
     }
 

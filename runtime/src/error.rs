@@ -76,6 +76,16 @@ impl Error {
         self
     }
 
+    /// Cuts a text that is too long to be sent on; there is no better half.
+    #[must_use]
+    pub fn shortened(mut self, longest: usize) -> Self {
+        if self.text.len() > longest {
+            let end = (0..=longest).rev().find(|end| self.text.is_char_boundary(*end)).unwrap_or(0);
+            self.text.truncate(end);
+        }
+        self
+    }
+
     /// What sort of failure it was.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -12,11 +12,14 @@ use super::handle::Cgroup;
 use crate::error::{Context, Error, Kind, Result};
 
 impl Cgroup {
-    /// Sends a signal to every process in it that was there at the time.
+    /// Sends a signal to every process in it that was there at the time; `KILL` as [`Cgroup::kill`], which none escapes.
     ///
     /// # Errors
     /// `EPERM` and its like; a process that ends meanwhile is none.
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        if signal == Signal::KILL {
+            return self.kill();
+        }
         for pid in self.processes()? {
             match kill_process(pid, signal) {
                 Ok(()) | Err(Errno::SRCH) => {}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Runtime, delete};
 use crate::channel::{Channel, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{Boot, Booted, Foreground, Outcome, boot, hooks, seccomp_agent};
+use crate::launch::{Boot, Booted, Foreground, Outcome, boot, check_preserved, hooks, seccomp_agent};
 use crate::plan::{self, Host, Plan, Request, Start};
 use crate::state::{Directory, Record, Status};
 use crate::{config, log};
@@ -49,6 +49,8 @@ impl Runtime {
         }
         let connection = Channel::from(directory.connect_to_start()?);
         directory.remove_start()?;
+        // From here on it is started; what it does before its program runs must not keep others from ending it.
+        directory.unlock()?;
         if let (Some(agent), Some(init)) = (&record.seccomp_agent, directory.init()?)
             && let Some(stage) = init.open()?
         {
@@ -93,6 +95,7 @@ impl Runtime {
 
     fn prepare(&self, id: &str, options: &CreateOptions, start: Start) -> Result<Prepared> {
         crate::state::check_id(id)?;
+        check_preserved(options.preserve_fds)?;
         let bundle = absolute(&options.bundle)?;
         let config = config::load(&bundle)?;
         let host = Host::detect()?;
@@ -153,16 +156,19 @@ impl Prepared {
         let directory = runtime.store.create(&self.plan.id)?;
         let record = self.record.clone();
         let booted = self.boot_in(&directory, options)?;
-        if !record.hooks.poststart.is_empty() && booted.wait_for_program().is_ok() {
+        if !record.hooks.poststart.is_empty() {
+            if let Err(error) = booted.wait_for_program() {
+                booted.child.wait()?;
+                delete::remove(&directory, &record)?;
+                return Err(error);
+            }
             run_poststart(&directory, &record)?;
         }
         // Others may look at the container, pause or kill it while it runs.
-        drop(directory);
+        directory.unlock()?;
         let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal);
-        let directory = runtime.store.open(&record.document.id);
-        if let Ok(directory) = directory
-            && directory.lock()?
-        {
+        // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
+        if directory.lock()? {
             delete::remove(&directory, &record)?;
         }
         match outcome? {
@@ -215,5 +221,5 @@ fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Resul
 }
 
 fn absolute(bundle: &Path) -> Result<PathBuf> {
-    std::path::absolute(bundle).on("look up the bundle", bundle)
+    Ok(plan::normalize(&std::path::absolute(bundle).on("look up the bundle", bundle)?))
 }

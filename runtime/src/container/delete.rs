@@ -1,5 +1,7 @@
 //! `delete`: also of what a killed launcher left half made.
 
+use std::time::{Duration, Instant};
+
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -9,6 +11,9 @@ use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::log;
 use crate::state::{Directory, Identity, Record, Status};
+
+/// How long another command may take to give the lock up once the container's processes are dead.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a killed process may take to end: generous, because it may be in the middle of a large core or a slow disk.
 const END: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
@@ -20,7 +25,7 @@ impl Runtime {
             Err(error) if force && error.kind() == Kind::NotFound => return Ok(()),
             other => other?,
         };
-        if !directory.lock()? {
+        if !lock(&directory, force)? {
             // Another command was faster.
             return if force { Ok(()) } else { directory.lock_existing() };
         }
@@ -37,6 +42,33 @@ impl Runtime {
         }
         remove(&directory, &record)
     }
+}
+
+/// With `force`, whoever has the lock is not waited for before the container's processes are ended: it may be waiting for
+/// them itself.
+fn lock(directory: &Directory, force: bool) -> Result<bool> {
+    if !force {
+        return directory.lock();
+    }
+    if let Some(there) = directory.try_lock()? {
+        return Ok(there);
+    }
+    if let Some(record) = directory.record()? {
+        end_init(directory)?;
+        if let Some(cgroup) = &record.cgroup {
+            cgroup.open().kill()?;
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(there) = directory.try_lock()? {
+            return Ok(there);
+        }
+        // There is no event for a lock that can also be given up on.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Err(Error::new(Kind::State, format!("another command works on container {} and does not end", directory.id()))
+        .remedy("is a hook of it hanging? its processes are killed; delete it again when the other command has ended"))
 }
 
 /// Ends what runs, and removes everything; safe to repeat.

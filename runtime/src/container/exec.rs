@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxCapabilities, Process, User};
 
 use super::Runtime;
 use crate::error::{Error, Kind, Problems, Result};
-use crate::launch::{Foreground, Join, Joined, Outcome, join};
+use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
 use crate::plan::{self, capability_bit};
 use crate::state::{Record, Status};
 use crate::{config, log, seccomp};
@@ -67,6 +67,7 @@ pub struct ProcessChanges {
 impl Runtime {
     /// Runs one more program in a running container: its exit status; 0 at once when detached.
     pub fn exec(&self, id: &str, options: &ExecOptions) -> Result<i32> {
+        check_preserved(options.preserve_fds)?;
         let (directory, record, status) = self.look_up(id)?;
         match status {
             Status::Running | Status::Created => {}
@@ -140,8 +141,15 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
     let config = config::load(&record.document.bundle)?;
     let process = match &options.process {
         ExecProcess::File(path) => {
-            let (process, warnings) = config::load_process(path)?;
+            let (mut process, warnings) = config::load_process(path)?;
             warnings.iter().for_each(log::warn);
+            let own = config.spec.process().as_ref();
+            if process.capabilities().is_none() {
+                process.set_capabilities(own.and_then(|own| own.capabilities().clone()));
+            }
+            if process.oom_score_adj().is_none() {
+                process.set_oom_score_adj(own.and_then(oci_spec::runtime::Process::oom_score_adj));
+            }
             process
         }
         ExecProcess::Changed(changes) => {
@@ -149,6 +157,7 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
             change(own, changes)?
         }
     };
+    plan::note_unsupported_process(&process, &mut problems);
     let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
     let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);

@@ -51,8 +51,9 @@ impl Runtime {
         for id in self.store.list()? {
             // Deleted, or not yet made, while the list was read: no error.
             let Ok(directory) = self.store.open(&id) else { continue };
-            if let Ok(Some(record)) = directory.record() {
-                views.push(View::of(&directory, record)?);
+            match directory.record().and_then(|record| record.map(|record| View::of(&directory, record)).transpose()) {
+                Ok(view) => views.extend(view),
+                Err(error) => crate::log::warn(error),
             }
         }
         Ok(views)

@@ -12,7 +12,7 @@ impl Runtime {
     /// SIGKILL reaches all where the container has no pid namespace of its own, because the end of its first process
     /// would not be the end of the others.
     pub fn kill(&self, id: &str, signal: Signal, all: bool) -> Result<()> {
-        let (directory, record, status) = self.lock(id)?;
+        let (directory, record, status) = self.look_up(id)?;
         let not_running = || Error::new(Kind::State, format!("container not running: {id}"));
         let everywhere = all || (signal == Signal::KILL && !record.private_pid_namespace);
         if everywhere && let Some(cgroup) = &record.cgroup {

@@ -1,6 +1,8 @@
 //! Makes a container: everything up to the start of its program.
 
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -109,7 +111,6 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
         id_maps::write(child.pid(), maps)?;
         channel.send(&Go::Mapped, None)?;
     }
-    boot.directory.write_init(&Identity::of(child.pid())?)?;
     if let Some(cgroup) = cgroup {
         cgroup.restrict()?;
     }
@@ -133,6 +134,8 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
         console::send_master(socket, master.as_fd())?;
         terminal = None;
     }
+    // From here on it is a container: until now it is being created, and its launcher's death is its end.
+    boot.directory.write_init(&Identity::of(child.pid())?)?;
     if let Some(path) = boot.pid_file {
         write_pid_file(path, child.pid())?;
     }
@@ -216,7 +219,11 @@ pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
 /// Complete or not at all: engines poll for it.
 pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
     let temporary = path.with_file_name(format!(".{}", path.file_name().unwrap_or_default().to_string_lossy()));
-    std::fs::write(&temporary, pid.as_raw_nonzero().to_string()).on("write", &temporary)?;
+    // A stale one, or a link that somebody has put there, is not written through.
+    let _ = std::fs::remove_file(&temporary);
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temporary);
+    let written = file.and_then(|mut file| file.write_all(pid.as_raw_nonzero().to_string().as_bytes()));
+    written.on("write", &temporary)?;
     std::fs::rename(&temporary, path).on("rename to", path)
 }
 

@@ -53,8 +53,12 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     let beside = cgroup.as_ref().map(|cgroup| cgroup.clone_beside(init_pid)).transpose()?.flatten();
     let doors = cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default();
     let user_namespace = join.record.namespaces.contains(&NamespaceKind::User);
-    let task =
-        Task::Join(Exec { namespaces: join.record.namespaces.clone(), user_namespace, process: join.process.clone() });
+    let task = Task::Join(Exec {
+        namespaces: join.record.namespaces.clone(),
+        user_namespace,
+        id: join.record.document.id.clone(),
+        process: join.process.clone(),
+    });
     let setting = Setting {
         clone_flags: 0,
         cgroup: beside.as_ref().map(AsFd::as_fd),

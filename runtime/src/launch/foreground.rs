@@ -11,6 +11,7 @@ use rustix::termios::{OptionalActions, Termios};
 use super::process::Child;
 use crate::channel::{Channel, Report};
 use crate::error::{Context, Error, Result};
+use crate::sys::process::realtime_signal;
 
 /// The caller's signals, taken before the container is made so that none is lost.
 pub struct Foreground {
@@ -120,7 +121,9 @@ impl Foreground {
                 && let Some(relay) = relay
             {
                 relay.take_size();
-            } else if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
+            } else if let Some(signal) =
+                rustix::process::Signal::from_named_raw(number).or_else(|| realtime_signal(number))
+            {
                 // It may just have ended.
                 let _ = rustix::process::pidfd_send_signal(child, signal);
             }

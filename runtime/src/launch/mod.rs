@@ -16,3 +16,4 @@ pub use boot::{Boot, Booted, boot};
 pub use exec::{Join, Joined, join};
 pub use foreground::{Foreground, Outcome};
 pub use process::Child;
+pub(crate) use task::check_preserved;

@@ -32,7 +32,6 @@ pub(super) struct Setting<'a> {
 
 /// Clones, and lets the child become the stage; goes on at once.
 pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, Channel)> {
-    check_preserved(setting.preserve_fds)?;
     let program = executable::open(setting.user_namespace)?;
     let task = write_task(task)?;
     let (ours, theirs) = channel::pair()?;
@@ -110,7 +109,8 @@ fn write_task(task: &Task) -> Result<OwnedFd> {
     Ok(file)
 }
 
-fn check_preserved(count: u32) -> Result<()> {
+/// Whether the caller left open what it wants the program to have. To be asked before anything else is opened.
+pub(crate) fn check_preserved(count: u32) -> Result<()> {
     for number in 3..3 + count {
         let there = i32::try_from(number).ok().and_then(crate::sys::process::standard_descriptor).is_some();
         if !there {

@@ -25,10 +25,12 @@ pub use ids::{IdMap, IdMaps};
 pub use mount_options::MOUNT_OPTIONS;
 pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
+pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
 pub(crate) use process::{compile_process, limit_error, seccomp_agent};
+pub(crate) use unsupported::note_unsupported_process;
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
@@ -51,7 +53,7 @@ impl Host {
         Ok(Self {
             cgroups: cgroup::Layout::detect()?,
             euid: rustix::process::geteuid().as_raw(),
-            initial_user_namespace: namespaces::in_initial_user_namespace(),
+            initial_user_namespace: in_initial_user_namespace(),
         })
     }
 

@@ -206,7 +206,12 @@ pub(super) fn compile(
         let mut options = options;
         if matches!((filesystem, &kind), ("cgroup" | "cgroup2", MountKind::Bind { .. })) {
             // The host's own hierarchies: the container must not change what it has no share of (CVE-2023-25809).
-            options.recursive_attributes.change(libc::MOUNT_ATTR_RDONLY, 0);
+            let closed =
+                libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+            options.recursive_attributes.change(closed, 0);
+        }
+        if record.is_none() && matches!((filesystem, &kind), ("cgroup" | "cgroup2", MountKind::Filesystem { .. })) {
+            options.attributes.change(libc::MOUNT_ATTR_RDONLY, 0);
         }
         compiled.push(Mount {
             index,

@@ -173,7 +173,7 @@ impl Namespaces {
 
 /// Whether this process is in the machine's first user namespace, whose inode number is fixed in the kernel
 /// (`PROC_USER_INIT_INO`, include/linux/proc_ns.h).
-pub(super) fn in_initial_user_namespace() -> bool {
+pub(crate) fn in_initial_user_namespace() -> bool {
     const PROC_USER_INIT_INO: u64 = 0xEFFF_FFFD;
     rustix::fs::stat("/proc/self/ns/user").is_ok_and(|stat| stat.st_ino == PROC_USER_INIT_INO)
 }

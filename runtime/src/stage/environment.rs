@@ -10,18 +10,26 @@ use crate::error::{Error, Result};
 /// Larger files are not read to the end (CVE class of containers/storage CVE-2024-9676, cri-o's huge /etc/passwd).
 const LARGEST_PASSWD: u64 = 4 * 1024 * 1024;
 
-/// C strings for execve(2).
+/// C strings for execve(2): of a name that is given twice the last value, in the first one's place.
 pub(super) fn compile(env: &[String], uid: u32) -> Result<Vec<CString>> {
-    let text = |entry: &str| {
-        CString::new(entry).map_err(|_| Error::invalid("process.env", format!("{entry:?} has a NUL in it")))
-    };
-    let mut compiled: Vec<CString> = env.iter().map(|entry| text(entry)).collect::<Result<_>>()?;
-    let home_is_set = env.iter().any(|entry| entry.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()));
-    if !home_is_set {
-        let home = home_directory(uid).unwrap_or_else(|| "/".to_owned());
-        compiled.push(text(&format!("HOME={home}"))?);
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut unique: Vec<&str> = Vec::with_capacity(env.len() + 1);
+    for entry in env {
+        match unique.iter().position(|earlier| name(earlier) == name(entry)) {
+            Some(earlier) => unique[earlier] = entry,
+            None => unique.push(entry),
+        }
     }
-    Ok(compiled)
+    unique.retain(|entry| *entry != "HOME=");
+    let home;
+    if !unique.iter().any(|entry| entry.starts_with("HOME=")) {
+        home = format!("HOME={}", home_directory(uid).unwrap_or_else(|| "/".to_owned()));
+        unique.push(&home);
+    }
+    let text = |entry: &&str| {
+        CString::new(*entry).map_err(|_| Error::invalid("process.env", format!("{entry:?} has a NUL in it")))
+    };
+    unique.iter().map(text).collect()
 }
 
 /// The value of a variable; the last one wins, as in a shell.
@@ -62,6 +70,14 @@ mod tests {
         assert_eq!(find_home(passwd, 1000).as_deref(), Some("/home/u"));
         assert_eq!(find_home(passwd, 7), None);
         assert_eq!(find_home(passwd, 8), None);
+    }
+
+    #[test]
+    fn every_name_once() {
+        let env = ["A=1", "HOME=", "B=2", "A=3"].map(str::to_owned);
+        let compiled = compile(&env, u32::MAX - 1).unwrap();
+        let compiled: Vec<_> = compiled.iter().map(|entry| entry.to_str().unwrap()).collect();
+        assert_eq!(compiled, ["A=3", "B=2", "HOME=/"]);
     }
 
     #[test]

@@ -40,10 +40,12 @@ use self::root::Root;
 /// [`enter_if_stage`] first of all.
 pub const NAME: &str = "pipkin-stage";
 
-/// The stage's `comm` while it sets the container up, and while it waits for `start`: the kernel replaces it when the
-/// program begins, so that a container's status can be read from its process.
-pub(crate) const SETTING_UP: &CStr = c"pipkin-stage";
+/// The stage's `comm` while it waits for `start`: the kernel replaces it when the program begins, so that a container's
+/// status can be read from its process.
 pub(crate) const WAITING: &CStr = c"pipkin-created";
+
+/// In bytes; a message between stage and launcher has room for more.
+const LONGEST_ERROR: usize = 8 * 1024;
 
 /// What the stage is asked to do.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -62,6 +64,8 @@ pub struct Exec {
     pub namespaces: Vec<NamespaceKind>,
     /// Whether to become root of a user namespace that was joined.
     pub user_namespace: bool,
+    /// The container's name.
+    pub id: String,
     /// The program.
     pub process: Process,
 }
@@ -93,7 +97,7 @@ fn run(descriptors: &[i32]) -> i32 {
         Ok(never) => match never {},
         Err(error) => {
             // The launcher prints it; if it is gone, nobody is interested any more.
-            let _ = channel.send(&Report::Failed(error), None);
+            let _ = channel.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
             1
         }
     }
@@ -121,7 +125,6 @@ fn read_task(file: OwnedFd) -> Result<Task> {
 /// Makes the container and becomes its program.
 fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<Infallible> {
     rustix::process::umask(Mode::empty());
-    rustix::thread::set_name(SETTING_UP).step(|| "name the process")?;
     namespaces::enter(inside, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
     user::join_session_keyring(&inside.id)?;
@@ -161,7 +164,7 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
             let caller = program::wait_for_start(&socket)?;
             // `start` waits for the end of its connection: silence means that the program runs.
             let Err(error) = run_start_hooks(inside).and_then(|()| prepared.execute(&caller));
-            let _ = caller.send(&Report::Failed(error), None);
+            let _ = caller.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
             exit_now(1)
         }
         _ => run_start_hooks(inside).and_then(|()| prepared.execute(channel)),
@@ -227,6 +230,7 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     let init = init.ok_or_else(|| Error::new(Kind::System, "the container's process was not handed over"))?;
     namespaces::join_process(exec, init, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
+    user::join_session_keyring(&exec.id)?;
     let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the container's root")?;
     let root = Root::from(top);

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Identity, Record, Status};
 use crate::error::{Context, Error, Kind, Result};
+use crate::plan::in_initial_user_namespace;
 
 /// The longest state that is believed.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -32,11 +33,13 @@ impl Store {
         Self { root: root.into() }
     }
 
-    /// /run/pipkin for root, $XDG_RUNTIME_DIR/pipkin for others.
+    /// /run/pipkin for root of the machine, $XDG_RUNTIME_DIR/pipkin for others, also for root of a user namespace.
     pub fn default_root() -> PathBuf {
         let user_directory = std::env::var_os("XDG_RUNTIME_DIR").filter(|path| !path.is_empty());
         match user_directory {
-            Some(directory) if !rustix::process::geteuid().is_root() => Path::new(&directory).join("pipkin"),
+            Some(directory) if !rustix::process::geteuid().is_root() || !in_initial_user_namespace() => {
+                Path::new(&directory).join("pipkin")
+            }
             _ => PathBuf::from("/run/pipkin"),
         }
     }
@@ -146,6 +149,22 @@ impl Directory {
         Ok(rustix::fs::fstat(&self.file).on("stat", &self.path)?.st_nlink > 0)
     }
 
+    /// Lets other commands work on the container; [`Directory::lock`] can be called again.
+    pub fn unlock(&self) -> Result<()> {
+        rustix::fs::flock(&self.file, FlockOperation::Unlock).on("unlock", &self.path)
+    }
+
+    /// As [`Directory::lock`], but without waiting: `None` when another command has the lock.
+    pub fn try_lock(&self) -> Result<Option<bool>> {
+        match rustix::fs::flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            other => {
+                other.on("lock", &self.path)?;
+                Ok(Some(rustix::fs::fstat(&self.file).on("stat", &self.path)?.st_nlink > 0))
+            }
+        }
+    }
+
     /// Locks a container that must still be there.
     pub fn lock_existing(&self) -> Result<()> {
         if self.lock()? {
@@ -186,15 +205,12 @@ impl Directory {
     pub fn status(&self, record: &Record) -> Result<Status> {
         let Some(init) = self.init()? else { return Ok(Status::Creating) };
         let Some(process) = init.state()? else { return Ok(Status::Stopped) };
-        let named = |name: &std::ffi::CStr| process.name.as_bytes() == name.to_bytes();
-        if named(crate::stage::WAITING) && self.waits_for_start() {
-            return Ok(Status::Created);
+        if record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.open().is_frozen())? {
+            return Ok(Status::Paused);
         }
-        if named(crate::stage::SETTING_UP) {
-            return Ok(Status::Creating);
-        }
-        let frozen = record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.open().is_frozen())?;
-        Ok(if frozen { Status::Paused } else { Status::Running })
+        // A program can take any name, but it can not make the socket.
+        let waits = process.name.as_bytes() == crate::stage::WAITING.to_bytes() && self.waits_for_start();
+        Ok(if waits { Status::Created } else { Status::Running })
     }
 
     fn waits_for_start(&self) -> bool {
