@@ -688,6 +688,68 @@ fn systemd_makes_the_scope_and_forgets_it() {
     }
 }
 
+#[test]
+fn half_a_megabyte_is_enough_to_get_in() {
+    if !is_root() || !has("memory") {
+        return;
+    }
+    let test = Box_::new("small", json!({"memory": {"limit": 512 << 10}}));
+    let output = test.run("exec /bin/true");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(test.cgroup.oom_kills().unwrap(), Some(0));
+}
+
+/// A loop device on a file of four megabytes; both are gone at its end.
+struct Disk {
+    device: PathBuf,
+    file: PathBuf,
+}
+
+impl Disk {
+    fn new() -> Option<Disk> {
+        let file = std::env::temp_dir().join(format!("pipkin-test-disk-{}", std::process::id()));
+        std::fs::write(&file, vec![1; 4 << 20]).unwrap();
+        let mut disk = Disk { device: PathBuf::new(), file };
+        let output = Command::new("losetup").args(["-f", "--show"]).arg(&disk.file).output().ok()?;
+        disk.device = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        output.status.success().then_some(disk)
+    }
+
+    fn number(&self) -> (u32, u32) {
+        let device = std::os::unix::fs::MetadataExt::rdev(&std::fs::metadata(&self.device).unwrap());
+        (rustix::fs::major(device), rustix::fs::minor(device))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("-d").arg(&self.device).output();
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+#[test]
+fn reading_is_throttled() {
+    if !is_root() || !(has("blkio") || has("io")) {
+        return;
+    }
+    let Some(disk) = Disk::new() else { return eprintln!("skipped: no loop device") };
+    let (major, minor) = disk.number();
+    let limit = json!([{"major": major, "minor": minor, "rate": 2 << 20}]);
+    let test = Box_::new("io", json!({"blockIO": {"throttleReadBpsDevice": limit}}));
+    let read = format!("dd if={} of=/dev/null bs=64k iflag=direct 2>/dev/null", disk.device.display());
+    let start = std::time::Instant::now();
+    assert!(test.run(&read).status.success());
+    // Four megabytes at two a second, and a little less because of the first, free slice of time.
+    assert!(start.elapsed().as_secs_f64() > 1.5, "{:?}", start.elapsed());
+    let stats = test.cgroup.stats().unwrap().blkio;
+    let bytes = stats
+        .io_service_bytes_recursive
+        .iter()
+        .find(|e| (e.major, e.minor) == (major.into(), minor.into()) && e.op == "Read");
+    assert_eq!(bytes.map(|entry| entry.value), Some(4 << 20), "{stats:?}");
+}
+
 const NOBODY: u32 = 65534;
 
 #[test]
