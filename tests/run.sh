@@ -12,6 +12,8 @@ cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}
+# Absolute: tests start the programs from other directories.
+case $target in /*) ;; *) target=$PWD/$target ;; esac
 triple=$(rustc -vV | sed -n 's/^host: //p')
 programs=$target/$triple/release
 run=$$
