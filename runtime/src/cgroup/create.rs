@@ -164,7 +164,7 @@ fn check_unused(seat: &Seat) -> Result<()> {
     let mut processes = Vec::new();
     collect(directory, &mut processes)?;
     let what = if !processes.is_empty() {
-        format!("is in use by {} processes", processes.len())
+        format!("has processes in it ({})", processes.len())
     } else if is_frozen(seat) {
         "is frozen".to_owned()
     } else {

@@ -52,7 +52,10 @@ impl Compiler<'_> {
         }
         let limit = memory.limit().unwrap_or(0);
         if let Some(swap) = memory.swap().filter(|&n| n > 0) {
-            if limit <= 0 {
+            // An update may leave the limit as it is, but version 2 has to know it to tell swap apart.
+            let limit_is_known =
+                limit > 0 || (limit == 0 && !self.fresh && self.version("memory") == Some(Version::V1));
+            if !limit_is_known {
                 let message = format_args!("{swap}: it is memory and swap together, so memory.limit must be set too");
                 self.problem("memory.swap", message);
             } else if swap < limit {
