@@ -71,9 +71,10 @@ fn remove_tree(directory: &Path) -> Result<bool> {
 
 /// `populated` speaks of everything below, too.
 fn wait_until_empty(directory: &Path) -> Result<bool> {
-    match Events::open_path(directory)? {
-        Some(events) => Ok(events.wait("populated", 0)? && pause_before(Instant::now() + PATIENCE)),
-        None => Ok(true),
+    let Some(events) = Events::open_path(directory)? else { return Ok(true) };
+    match events.get("populated")? {
+        Some(0) => Ok(pause_before(Instant::now() + PATIENCE)), // Empty, and yet busy: not for long.
+        _ => events.wait("populated", 0),
     }
 }
 

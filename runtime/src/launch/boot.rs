@@ -1,10 +1,11 @@
 //! Makes a container: everything up to the start of its program.
 
 use std::io::Write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
@@ -14,8 +15,9 @@ use super::{console, hooks, id_maps, limits, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::{Host, NamespaceKind, Plan, Start};
-use crate::stage::Task;
+use crate::log;
+use crate::plan::{Host, Mount, MountKind, NamespaceKind, Plan, Start, Step};
+use crate::stage::{Task, open_source};
 use crate::state::{Directory, Identity, Record, Status};
 
 /// What is to be booted, and what its caller wants of it.
@@ -48,7 +50,7 @@ pub struct Booted {
 
 /// Makes the container. On failure nothing is left of it.
 pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
-    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None };
+    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None, poststop: None };
     check_rootfs(&boot.plan.inside.rootfs.path)?;
     boot.directory.write_record(&boot.record)?;
     let start_socket = match boot.plan.inside.start {
@@ -70,6 +72,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         boot.record.cgroup = Some(made);
         boot.directory.write_record(&boot.record)?;
     }
+    let sources = open_sources(&mut boot.plan)?;
     let task = Task::Boot(boot.plan.inside.clone());
     let joins_first = boot.plan.namespaces.join_before_clone();
     let setting = Setting {
@@ -77,17 +80,22 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         cgroup: undo.cgroup.as_ref().and_then(Cgroup::clone_into),
         doors: &doors,
         extra: start_socket.as_ref().map(AsFd::as_fd),
+        sources: &sources,
+        oom_score_adj: boot.plan.oom_score_adj,
         preserve_fds: boot.plan.inside.process.preserve_fds,
         user_namespace: boot.plan.namespaces.has_own(NamespaceKind::User),
     };
     let (child, channel) = start_stage(&task, &setting)?;
-    drop((doors, start_socket));
+    // From the first hook on, what hooks have done is undone by hooks (runtime.md, "Lifecycle").
+    undo.poststop = Some(boot.record.clone()).filter(|record| !record.hooks.poststop.is_empty());
+    drop((doors, start_socket, sources));
     undo.child = Some(child);
     if joins_first {
         undo.child = Some(wait_for_clone(undo.child.take(), &channel)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
-    let terminal = attend(&boot, child, undo.cgroup.as_ref(), &channel)?;
+    let terminal =
+        attend(&boot, child, undo.cgroup.as_ref(), &channel).map_err(|error| first_cause(error, &channel))?;
     channel.send(&Go::Proceed, None)?;
     if let (Start::AtOnce, Some(agent)) = (boot.plan.inside.start, &boot.plan.seccomp_agent) {
         let pid = child.pid().as_raw_nonzero().get();
@@ -99,9 +107,27 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     Ok(Booted { child, channel, terminal, cgroup })
 }
 
+/// In a user namespace the stage can not reach what only the host's root may: the launcher opens the sources of bind
+/// mounts for it.
+fn open_sources(plan: &mut Plan) -> Result<Vec<OwnedFd>> {
+    let mut opened = Vec::new();
+    if !plan.inside.new_user_namespace || !rustix::process::geteuid().is_root() {
+        return Ok(opened);
+    }
+    for step in &plan.inside.steps {
+        if let Step::Mount(Mount { index, kind: MountKind::Bind { source, recursive, nofollow }, .. }) = step {
+            let file =
+                open_source(source, *recursive, *nofollow).map_err(|error| error.during(format!("mounts[{index}]")))?;
+            plan.inside.opened_sources.push((*index, file.as_raw_fd()));
+            opened.push(file);
+        }
+    }
+    Ok(opened)
+}
+
 /// Everything that the launcher does while the stage works.
 fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Channel) -> Result<Option<OwnedFd>> {
-    if let Some(score) = boot.plan.oom_score_adj {
+    if let (Some(score), Some(_)) = (boot.plan.oom_score_adj, &boot.plan.id_maps) {
         set_oom_score(child.pid(), score)?;
     }
     if boot.plan.namespaces.has_own(NamespaceKind::User) {
@@ -174,6 +200,20 @@ pub(super) fn wait_for_clone(first: Option<Child>, channel: &Channel) -> Result<
     result
 }
 
+/// When the stage has failed already, what it says is the cause of whatever then failed here.
+pub(super) fn first_cause(error: Error, channel: &Channel) -> Error {
+    let mut waiting = [PollFd::new(channel, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    while rustix::event::poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0) {
+        match channel.receive_report() {
+            Ok(Some((Report::Failed(cause), _))) => return cause,
+            Ok(Some(_)) => {}
+            _ => break,
+        }
+    }
+    error
+}
+
 /// The stage ended without a word.
 pub(super) fn gone(child: Option<&Child>) -> Error {
     let status = child.and_then(|child| child.wait().ok());
@@ -204,9 +244,13 @@ fn check_rootfs(path: &Path) -> Result<()> {
 
 /// proc_pid_oom_score_adj(5)
 pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
-    let path = format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero());
+    write_oom_score(&format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero()), score)
+}
+
+/// As [`set_oom_score`], for the calling process: the stage can not be written to from outside by an ordinary user.
+pub(super) fn write_oom_score(path: &str, score: i32) -> Result<()> {
     let step = || format!("process.oomScoreAdj: write {score} to {path}");
-    let file = rustix::fs::openat(CWD, &path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
+    let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
     rustix::io::write(&file, score.to_string().as_bytes()).map(drop).map_err(|errno| {
         let error = Error::system(step(), errno);
         match errno {
@@ -232,11 +276,13 @@ struct Undo<'a> {
     directory: Option<&'a Directory>,
     cgroup: Option<Cgroup>,
     child: Option<Child>,
+    poststop: Option<Record>,
 }
 
 impl Undo<'_> {
     fn keep(mut self) -> (Option<Child>, Option<Cgroup>) {
         self.directory = None;
+        self.poststop = None;
         (self.child.take(), self.cgroup.take())
     }
 }
@@ -257,6 +303,12 @@ impl Drop for Undo<'_> {
         }
         if let Some(directory) = self.directory {
             let _ = directory.remove();
+        }
+        if let Some(record) = &self.poststop {
+            let state = record.document.at(Status::Stopped, None);
+            for error in hooks::run_all("poststop", &record.hooks.poststop, &state) {
+                log::warn(error);
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::boot::{gone, set_oom_score, wait_for_clone, write_pid_file};
+use super::boot::{first_cause, gone, wait_for_clone, write_pid_file};
 use super::process::Child;
 use super::task::{Setting, start_stage};
 use super::{console, limits, seccomp_agent};
@@ -64,6 +64,8 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
         cgroup: beside.as_ref().map(AsFd::as_fd),
         doors: &doors,
         extra: Some(init.as_fd()),
+        sources: &[],
+        oom_score_adj: join.oom_score_adj,
         preserve_fds: join.process.preserve_fds,
         user_namespace,
     };
@@ -72,6 +74,7 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     match attend(join, &child, &channel) {
         Ok(terminal) => Ok(Joined { child, channel, terminal }),
         Err(error) => {
+            let error = first_cause(error, &channel);
             child.kill();
             Err(error)
         }
@@ -79,9 +82,6 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
 }
 
 fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<OwnedFd>> {
-    if let Some(score) = join.oom_score_adj {
-        set_oom_score(child.pid(), score)?;
-    }
     if join.record.namespaces.contains(&NamespaceKind::User) {
         limits::raise(child.pid(), &join.process.rlimits)?;
         channel.send(&Go::Mapped, None)?;

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
 
@@ -69,9 +69,7 @@ impl Foreground {
             if let Some(channel) = &channel {
                 waiting.push(PollFd::new(channel, PollFlags::IN));
             }
-            if let Some(relay) = &relay {
-                waiting.extend(relay.waiting());
-            }
+            let places = relay.as_ref().map(|relay| relay.wait_on(&mut waiting));
             match rustix::event::poll(&mut waiting, None) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -82,7 +80,6 @@ impl Foreground {
             if !ready[1].is_empty() {
                 self.pass_on(child, relay.as_ref());
             }
-            let after = if channel.is_some() { 3 } else { 2 };
             if let Some(open) = &channel
                 && !ready[2].is_empty()
             {
@@ -93,8 +90,8 @@ impl Foreground {
                 // The program runs.
                 channel = None;
             }
-            if let Some(relay) = &mut relay {
-                relay.move_bytes(&ready[after..]);
+            if let (Some(relay), Some(places)) = (&mut relay, &places) {
+                relay.move_bytes(places, &ready);
             }
             if !ready[0].is_empty() {
                 let status = child.wait()?;
@@ -132,15 +129,29 @@ impl Foreground {
 }
 
 /// Between the caller's terminal, or whatever its descriptors are, and the container's.
+///
+/// Nothing here waits: what one side does not take is kept, and until it is taken no more is read.
 struct Relay {
     master: OwnedFd,
     /// Restored at the end.
     before: Option<Termios>,
-    input_open: bool,
-    output_open: bool,
     /// What the container has not taken yet.
-    pending: Vec<u8>,
+    input: Vec<u8>,
+    input_open: bool,
+    /// Whether the last byte of input began a new line.
+    at_line_start: bool,
+    /// What the caller has not taken yet.
+    output: Vec<u8>,
+    output_open: bool,
+    /// The caller's output is gone: what the container writes is thrown away, so that it goes on.
+    discard: bool,
 }
+
+/// As much is kept for a slow reader.
+const CHUNK: usize = 16 * 1024;
+
+/// How long the end of the output may take to be read after the program's end: the reader may be stopped.
+const LAST_WORDS: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 impl Drop for Relay {
     fn drop(&mut self) {
@@ -154,10 +165,26 @@ fn stdin() -> BorrowedFd<'static> {
     rustix::stdio::stdin()
 }
 
+/// Where a relay's descriptors stand in a list to poll.
+struct Places {
+    master: Option<usize>,
+    stdin: Option<usize>,
+    stdout: Option<usize>,
+}
+
 impl Relay {
     fn new(master: OwnedFd) -> Result<Self> {
         rustix::io::ioctl_fionbio(&master, true).step(|| "set the terminal non-blocking")?;
-        let mut relay = Self { master, before: None, input_open: true, output_open: true, pending: Vec::new() };
+        let mut relay = Self {
+            master,
+            before: None,
+            input: Vec::new(),
+            input_open: true,
+            at_line_start: true,
+            output: Vec::new(),
+            output_open: true,
+            discard: false,
+        };
         relay.take_size();
         if let Ok(before) = rustix::termios::tcgetattr(stdin()) {
             let mut raw = before.clone();
@@ -174,36 +201,75 @@ impl Relay {
         }
     }
 
-    fn waiting(&self) -> impl Iterator<Item = PollFd<'_>> {
+    fn wait_on<'a>(&'a self, waiting: &mut Vec<PollFd<'a>>) -> Places {
+        let mut place = |file: BorrowedFd<'a>, flags: PollFlags| {
+            (!flags.is_empty()).then(|| {
+                waiting.push(PollFd::from_borrowed_fd(file, flags));
+                waiting.len() - 1
+            })
+        };
         let mut master = PollFlags::empty();
-        master.set(PollFlags::IN, self.output_open);
-        master.set(PollFlags::OUT, !self.pending.is_empty());
-        let input = self.input_open && self.pending.is_empty();
-        let input = input.then(|| PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
-        std::iter::once(PollFd::new(&self.master, master)).filter(move |_| self.output_open).chain(input)
+        master.set(PollFlags::IN, self.output_open && self.output.is_empty());
+        master.set(PollFlags::OUT, !self.input.is_empty());
+        let wanted = |wanted: bool, flag| if wanted { flag } else { PollFlags::empty() };
+        Places {
+            master: place(self.master.as_fd(), master),
+            stdin: place(stdin(), wanted(self.input_open && self.input.is_empty(), PollFlags::IN)),
+            stdout: place(rustix::stdio::stdout(), wanted(!self.output.is_empty(), PollFlags::OUT)),
+        }
     }
 
-    fn move_bytes(&mut self, ready: &[PollFlags]) {
-        let at = |index: usize| ready.get(index).copied().unwrap_or(PollFlags::empty());
-        let (master, input) = if self.output_open { (at(0), at(1)) } else { (PollFlags::empty(), at(0)) };
-        if master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
-            self.output_open = self.copy_output();
+    fn move_bytes(&mut self, places: &Places, ready: &[PollFlags]) {
+        let is_ready = |place: Option<usize>| place.is_some_and(|place| !ready[place].is_empty());
+        if is_ready(places.stdout) {
+            self.write_output();
         }
-        if !input.is_empty() {
+        if is_ready(places.master) {
+            self.read_output();
+            self.write_input();
+        }
+        if is_ready(places.stdin) {
             self.read_input();
+            self.write_input();
         }
-        self.write_input();
     }
 
-    /// `false` at the end.
-    fn copy_output(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
+    fn read_output(&mut self) {
+        if !self.output.is_empty() || !self.output_open {
+            return;
+        }
+        let mut buffer = [0; CHUNK];
         match rustix::io::read(&self.master, &mut buffer) {
-            Ok(0) => false,
-            Ok(length) => write_all(rustix::stdio::stdout(), &buffer[..length]),
-            Err(Errno::AGAIN | Errno::INTR) => true,
+            Ok(length) if length > 0 && self.discard => {}
+            Ok(length) if length > 0 => {
+                self.output.extend_from_slice(&buffer[..length]);
+                self.write_output_if_ready();
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
             // EIO: nobody has the other side open (any more).
-            Err(_) => false,
+            Ok(_) | Err(_) => self.output_open = false,
+        }
+    }
+
+    fn write_output_if_ready(&mut self) {
+        let mut waiting = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if rustix::event::poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0) {
+            self.write_output();
+        }
+    }
+
+    /// A pipe that is ready takes at least `PIPE_BUF` bytes without blocking (pipe(7)).
+    fn write_output(&mut self) {
+        const PIPE_BUF: usize = 4096;
+        let part = self.output.len().min(PIPE_BUF);
+        match rustix::io::write(rustix::stdio::stdout(), &self.output[..part]) {
+            Ok(length) => drop(self.output.drain(..length)),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                self.output.clear();
+                self.discard = true;
+            }
         }
     }
 
@@ -211,52 +277,51 @@ impl Relay {
         let mut buffer = [0; 4096];
         match rustix::io::read(stdin(), &mut buffer) {
             Ok(0) => {
-                // The end of a pipe or file: Ctrl-D, as typed.
-                self.pending.push(4);
+                // The end of a pipe or file is typed as Ctrl-D; in the middle of a line that only hands the line over.
+                let end: &[u8] = if self.at_line_start { &[4] } else { &[4, 4] };
+                self.input.extend_from_slice(end);
                 self.input_open = false;
             }
-            Ok(length) => self.pending.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                self.at_line_start = matches!(buffer[length - 1], b'\n' | b'\r');
+                self.input.extend_from_slice(&buffer[..length]);
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.input_open = false,
         }
     }
 
     fn write_input(&mut self) {
-        if self.pending.is_empty() {
+        if self.input.is_empty() {
             return;
         }
-        match rustix::io::write(&self.master, &self.pending) {
-            Ok(length) => drop(self.pending.drain(..length)),
+        match rustix::io::write(&self.master, &self.input) {
+            Ok(length) => drop(self.input.drain(..length)),
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(_) => self.pending.clear(),
+            Err(_) => self.input.clear(),
         }
     }
 
     /// What the program wrote just before its end.
     fn drain(&mut self) {
+        self.input.clear();
+        self.input_open = false;
         loop {
-            let mut waiting = [PollFd::new(&self.master, PollFlags::IN)];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let ready = rustix::event::poll(&mut waiting, Some(&now)).is_ok_and(|count| count > 0);
-            if !ready || !self.output_open {
+            self.read_output();
+            if self.output.is_empty() {
+                let mut waiting = [PollFd::new(&self.master, PollFlags::IN)];
+                let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+                let more = rustix::event::poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0);
+                if !more || !self.output_open {
+                    return;
+                }
+                continue;
+            }
+            let mut waiting = [PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT)];
+            if !rustix::event::poll(&mut waiting, Some(&LAST_WORDS)).is_ok_and(|ready| ready > 0) {
                 return;
             }
-            self.output_open = self.copy_output();
+            self.write_output();
         }
     }
-}
-
-fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match rustix::io::write(file.as_fd(), bytes) {
-            Ok(length) => bytes = &bytes[length..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let mut waiting = [PollFd::from_borrowed_fd(file, PollFlags::OUT)];
-                let _ = rustix::event::poll(&mut waiting, None);
-            }
-            Err(_) => return false,
-        }
-    }
-    true
 }

@@ -1,17 +1,20 @@
 //! Runs the spec's hooks (config.md, "POSIX-platform Hooks").
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Hook;
 use crate::state::Document;
+use crate::sys::process::ordinary_process;
 
 /// Runs them one after the other, in the bundle; the first that fails ends it.
 pub(crate) fn run(kind: &str, hooks: &[Hook], state: &Document) -> Result<()> {
@@ -44,11 +47,14 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     if directory.is_dir() {
         command.current_dir(directory);
     }
-    let mut child = command.stdin(Stdio::piped()).spawn().step(|| "start it")?;
-    if let Some(mut input) = child.stdin.take() {
-        // A hook that does not care may be gone already.
-        let _ = input.write_all(state);
-    }
+    // Through memory: a hook that does not read its state must not hold anybody up, and what it prints is not the
+    // container's output.
+    let input = memory(state)?;
+    let output = memory(&[])?;
+    let keep = |file: &File| file.try_clone().map(Stdio::from).step(|| "hand it its output");
+    command.stdin(input).stdout(keep(&output)?).stderr(keep(&output)?);
+    ordinary_process(&mut command);
+    let mut child = command.spawn().step(|| "start it")?;
     if let Some(seconds) = hook.timeout
         && !ends_within(child.id(), Duration::from_secs(seconds.into()))?
     {
@@ -60,7 +66,27 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Error::new(Kind::System, format!("failed: {status}")))
+    Err(Error::new(Kind::System, format!("failed: {status}")).remedy(last_words(output)))
+}
+
+/// A file in memory with that content, at its beginning.
+fn memory(content: &[u8]) -> Result<File> {
+    let step = || "hand it its state";
+    let mut file = File::from(rustix::fs::memfd_create("pipkin-hook", MemfdFlags::CLOEXEC).step(step)?);
+    file.write_all(content).step(step)?;
+    file.rewind().step(step)?;
+    Ok(file)
+}
+
+/// The end of what it printed, on one line.
+fn last_words(mut output: File) -> String {
+    const LONGEST: u64 = 512;
+    let _ = output.seek(SeekFrom::End(0)).and_then(|end| output.seek(SeekFrom::Start(end.saturating_sub(LONGEST))));
+    let mut text = Vec::new();
+    let _ = output.take(LONGEST).read_to_end(&mut text);
+    let text = String::from_utf8_lossy(&text);
+    let text = text.trim().replace('\n', "; ");
+    if text.is_empty() { "it printed nothing".to_owned() } else { format!("it printed: {text}") }
 }
 
 fn ends_within(pid: u32, limit: Duration) -> Result<bool> {

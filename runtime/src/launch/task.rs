@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 
+use super::boot::write_oom_score;
 use super::executable;
 use super::process::Child;
 use crate::cgroup;
@@ -24,6 +25,10 @@ pub(super) struct Setting<'a> {
     pub doors: &'a [OwnedFd],
     /// One more descriptor for it: the start socket, or the process to join.
     pub extra: Option<BorrowedFd<'a>>,
+    /// Opened for the stage; the plan has their numbers.
+    pub sources: &'a [OwnedFd],
+    /// Written by the child itself, unless its new user namespace takes the right to it away.
+    pub oom_score_adj: Option<i32>,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
     /// Whether the container's root may be root of a user namespace only.
@@ -39,8 +44,8 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
     for descriptor in [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten() {
         arguments.push(c_string(descriptor.as_raw_fd().to_string())?);
     }
-    let handed_over: Vec<BorrowedFd<'_>> =
-        [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten().collect();
+    let handed_over = [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten();
+    let handed_over: Vec<BorrowedFd<'_>> = handed_over.chain(setting.sources.iter().map(AsFd::as_fd)).collect();
     let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
     match clone3(&options).map_err(|errno| explain_clone(errno, setting))? {
         Cloned::Parent { pid, pidfd } => Ok((Child::new(pid, pidfd), ours)),
@@ -81,6 +86,11 @@ fn become_stage(
         return error;
     }
     if let Err(error) = cgroup::enter_through(setting.doors) {
+        return error;
+    }
+    if let (Some(score), false) = (setting.oom_score_adj, setting.clone_flags & libc::CLONE_NEWUSER as u64 != 0)
+        && let Err(error) = write_oom_score("/proc/self/oom_score_adj", score)
+    {
         return error;
     }
     // Whatever the caller left open stays outside (CVE-2024-21626).

@@ -60,8 +60,8 @@ impl Plan {
                 writeln!(f, "  set {field} {value}")?;
             }
         }
-        for (path, value) in &inside.sysctls {
-            writeln!(f, "  write {value:?} to /proc/sys/{path}")?;
+        for sysctl in &inside.sysctls {
+            writeln!(f, "  write {:?} to /proc/sys/{}", sysctl.value, sysctl.path)?;
         }
         let process = &inside.process;
         writeln!(

@@ -30,6 +30,7 @@ pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
 pub(crate) use process::{compile_process, limit_error, seccomp_agent};
+pub use sysctl::Sysctl;
 pub(crate) use unsupported::note_unsupported_process;
 
 use crate::cgroup;
@@ -130,6 +131,8 @@ pub struct Inside {
     pub loopback: bool,
     /// The root file system.
     pub rootfs: Rootfs,
+    /// Bind mounts, by their place in `mounts`, whose sources the launcher has opened, and under which number.
+    pub opened_sources: Vec<(usize, i32)>,
     /// In order.
     pub steps: Vec<Step>,
     /// Whether the launcher runs hooks before the root is changed.
@@ -140,8 +143,8 @@ pub struct Inside {
     pub hostname: Option<String>,
     /// `domainname`.
     pub domainname: Option<String>,
-    /// Below /proc/sys, with slashes.
-    pub sysctls: Vec<(String, String)>,
+    /// Kernel parameters of the container's namespaces.
+    pub sysctls: Vec<Sysctl>,
     /// The container's program.
     pub process: Process,
     /// When it begins.
@@ -268,6 +271,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
             loopback: namespaces.makes(NamespaceKind::Network),
             namespaces: namespaces.clone(),
             rootfs,
+            opened_sources: Vec::new(),
             steps,
             waits_for_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty(),
             hooks: inside_hooks,

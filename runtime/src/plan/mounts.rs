@@ -80,6 +80,13 @@ pub enum Parameter {
     },
 }
 
+impl Parameter {
+    /// Longer than fsconfig(2) takes.
+    pub(crate) fn is_long(&self) -> bool {
+        matches!(self, Self::Value { value, .. } if value.len() > 255)
+    }
+}
+
 /// `MOUNT_ATTR_*` to set and to clear (mount_setattr(2)).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Attributes {

@@ -1,6 +1,7 @@
 //! `linux.sysctl`: only what belongs to the container's own namespaces (CVE-2022-0811, runc's rules).
 
 use oci_spec::runtime::Linux;
+use serde::{Deserialize, Serialize};
 
 use super::namespaces::{NamespaceKind, Namespaces};
 use crate::error::Problems;
@@ -17,12 +18,19 @@ const IPC: [&str; 9] = [
     "kernel.msg_next_id",
 ];
 
-/// Paths below /proc/sys with their values, sorted, so that a plan is the same every time.
-pub(super) fn compile(
-    linux: Option<&Linux>,
-    namespaces: &Namespaces,
-    problems: &mut Problems,
-) -> Vec<(String, String)> {
+/// One value for one file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Sysctl {
+    /// Below /proc/sys, with slashes.
+    pub path: String,
+    /// What is written.
+    pub value: String,
+    /// Which namespace it belongs to; that must be the container's own.
+    pub namespace: NamespaceKind,
+}
+
+/// All of them, sorted, so that a plan is the same every time.
+pub(super) fn compile(linux: Option<&Linux>, namespaces: &Namespaces, problems: &mut Problems) -> Vec<Sysctl> {
     let mut compiled = Vec::new();
     for (name, value) in linux.and_then(|linux| linux.sysctl().as_ref()).into_iter().flatten() {
         let field = format!("linux.sysctl[{name:?}]");
@@ -48,10 +56,10 @@ pub(super) fn compile(
                 problems.add(&field, format!("needs a {} namespace of the container's own", kind.name()));
             }
             Ok(_) if value.contains(['\n', '\0']) => problems.add(&field, "has a line break or NUL in its value"),
-            Ok(_) => compiled.push((path, value.clone())),
+            Ok(namespace) => compiled.push(Sysctl { path, value: value.clone(), namespace }),
         }
     }
-    compiled.sort();
+    compiled.sort_by(|one, other| one.path.cmp(&other.path));
     compiled
 }
 
@@ -84,7 +92,7 @@ mod tests {
             r#"{"net.ipv4.ip_forward":"1","kernel/shmmax":"4096","net.ipv4.conf.eth0/1.forwarding":"1"}"#,
         ))
         .unwrap();
-        let paths: Vec<_> = plan.inside.sysctls.iter().map(|(path, _)| path.as_str()).collect();
+        let paths: Vec<_> = plan.inside.sysctls.iter().map(|sysctl| sysctl.path.as_str()).collect();
         assert_eq!(paths, ["kernel/shmmax", "net/ipv4/conf/eth0.1/forwarding", "net/ipv4/ip_forward"]);
     }
 

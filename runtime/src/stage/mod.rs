@@ -32,6 +32,7 @@ use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
 use crate::state::{Document, Status};
 use crate::sys::process::{exit_now, inherited_descriptor};
 
+pub(crate) use self::mounts::open_source;
 pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;
 use self::root::Root;
@@ -136,7 +137,8 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     if inside.new_cgroup_namespace {
         namespaces::unshare(NamespaceKind::Cgroup)?;
     }
-    let terminal = carry_out_steps(inside, &root, &procfs, channel)?;
+    let mut received = receive_sources(inside)?;
+    let terminal = carry_out_steps(inside, &root, &mut received, channel)?;
     if inside.waits_for_hooks {
         channel.send(&Report::ReadyForHooks, None)?;
         channel.wait_for(Go::HooksDone)?;
@@ -148,8 +150,8 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     pivot::create_working_directory(&root, &inside.process.cwd)?;
     pivot::change_root(&root, &inside.rootfs)?;
     namespaces::set_names(inside)?;
-    for (path, value) in &inside.sysctls {
-        procfs.write_sysctl(path, value)?;
+    for sysctl in &inside.sysctls {
+        procfs.write_sysctl(sysctl)?;
     }
     drop((root, procfs));
     let prepared = program::prepare(&inside.process, terminal)?;
@@ -185,19 +187,29 @@ fn own_state(hooks: &InsideHooks, status: Status) -> Document {
     hooks.state.at(status, Some(rustix::process::getpid().as_raw_nonzero().get()))
 }
 
+/// The bind mounts' sources that only the launcher may open; they were left open for the stage.
+fn receive_sources(inside: &Inside) -> Result<Vec<(usize, OwnedFd)>> {
+    let take = |(index, number): &(usize, i32)| {
+        let file = inherited_descriptor(*number).step(|| format!("mounts[{index}]: take the source over"))?;
+        Ok((*index, file))
+    };
+    inside.opened_sources.iter().map(take).collect()
+}
+
 /// The ordered list of the plan, and the terminal after /dev is there.
 fn carry_out_steps(
     inside: &Inside,
     root: &Root,
-    procfs: &Procfs,
+    received: &mut Vec<(usize, OwnedFd)>,
     channel: &Channel,
 ) -> Result<Option<console::Terminal>> {
     let mut devices = devices::Maker::new(root, inside.new_user_namespace);
     let mut protected = protected_paths::Protector::new(root);
     let mut terminal = None;
+    let mut unfinished = Vec::new();
     let mut steps = inside.steps.iter().peekable();
     while let Some(Step::Mount(mount)) = steps.next_if(|step| matches!(step, Step::Mount(_))) {
-        mounts::mount(root, mount, procfs)?;
+        unfinished.extend(mounts::mount(root, mount, received)?);
     }
     while let Some(step) = steps.next_if(|step| matches!(step, Step::Device(_) | Step::Symlink { .. })) {
         match step {
@@ -213,12 +225,14 @@ fn carry_out_steps(
         channel.send(&Report::Console, Some(opened.master.as_fd()))?;
         terminal = Some(opened);
     }
+    for mount in unfinished {
+        mount.finish()?;
+    }
     for step in steps {
         match step {
             Step::ReadonlyPath(path) => protected.make_readonly(path)?,
             Step::MaskedPath(path) => protected.mask(path)?,
-            Step::Mount(mount) => mounts::mount(root, mount, procfs)?,
-            Step::Device(_) | Step::Symlink { .. } => {}
+            Step::Mount(_) | Step::Device(_) | Step::Symlink { .. } => {}
         }
     }
     Ok(terminal)

@@ -1,6 +1,6 @@
 //! Mounts by handles: the file system is made first, then attached to a place that was opened inside the root.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, OFlags};
@@ -15,14 +15,39 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Attributes, CgroupView, Mount, MountKind, Parameter};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
-/// Carries out one entry of `mounts`.
-pub(super) fn mount(root: &Root, mount: &Mount, _procfs: &Procfs) -> Result<()> {
+/// What is still to be done to a mount when everything is mounted.
+pub(super) struct Unfinished<'a> {
+    mount: &'a Mount,
+    handle: OwnedFd,
+}
+
+impl Unfinished<'_> {
+    /// Sets the attributes that had to wait.
+    pub fn finish(self) -> Result<()> {
+        let set = |attributes, recursive| set_attributes(&self.handle, attributes, recursive);
+        set(self.mount.attributes, false).and_then(|()| set(self.mount.recursive_attributes, true)).map_err(|error| {
+            error.during(format!("mounts[{}]: {}", self.mount.index, self.mount.destination.display()))
+        })
+    }
+}
+
+/// Carries out one entry of `mounts`; `received` are the bind mounts' sources that the launcher has opened.
+pub(super) fn mount<'a>(
+    root: &Root,
+    mount: &'a Mount,
+    received: &mut Vec<(usize, OwnedFd)>,
+) -> Result<Option<Unfinished<'a>>> {
     let during = |error: Error| error.during(format!("mounts[{}]: mount {}", mount.index, mount.destination.display()));
     let handle = match &mount.kind {
         MountKind::Filesystem { filesystem, source, parameters, copy_up } => {
             new_filesystem(root, mount, filesystem, source, parameters, *copy_up)
         }
-        MountKind::Bind { source, recursive, nofollow } => bind(root, mount, source, *recursive, *nofollow),
+        MountKind::Bind { source, recursive, nofollow } => {
+            let opened =
+                received.iter().position(|(index, _)| *index == mount.index).map(|at| received.swap_remove(at).1);
+            let opened = opened.map_or_else(|| open_source(source, *recursive, *nofollow), Ok);
+            opened.and_then(|opened| bind(root, mount, opened))
+        }
         MountKind::Cgroup(view) => cgroups(root, mount, view),
     };
     let handle = handle.map_err(during)?;
@@ -32,7 +57,15 @@ pub(super) fn mount(root: &Root, mount: &Mount, _procfs: &Procfs) -> Result<()> 
             .step(|| format!("make it {}", propagation.name()))
             .map_err(during)?;
     }
-    Ok(())
+    let waits = matches!(&mount.kind, MountKind::Filesystem { filesystem, .. } if filesystem == "tmpfs")
+        && (mount.attributes.set & libc::MOUNT_ATTR_RDONLY != 0 || !mount.recursive_attributes.is_empty());
+    if waits {
+        return Ok(Some(Unfinished { mount, handle }));
+    }
+    if !matches!(mount.kind, MountKind::Bind { .. }) {
+        set_attributes(&handle, mount.recursive_attributes, true).map_err(during)?;
+    }
+    Ok(None)
 }
 
 fn new_filesystem(
@@ -54,16 +87,48 @@ fn new_filesystem(
         (None, _) => open_directory(root, &mount.destination)?,
     };
     let parameters = parameters.iter().chain(&mode);
-    let handle = make_filesystem(filesystem, source, parameters, mount.attributes)?;
+    if mount.destination != Path::new("/proc") && Procfs::contains(&target) {
+        check_below_proc(&target, &mount.destination)?;
+    }
+    let handle = if parameters.clone().any(Parameter::is_long) {
+        return classic_mount(root, mount, filesystem, source, parameters, &target);
+    } else {
+        make_filesystem(filesystem, source, parameters, at_first(filesystem, mount.attributes))?
+    };
     if copy_up {
         let covered = root.open(&mount.destination, OFlags::RDONLY | OFlags::DIRECTORY);
         let covered = covered.on("open", &mount.destination)?;
         copy_up::copy(covered, &handle).map_err(|error| error.during("tmpcopyup"))?;
-        // The copy had to be written first.
-        set_attributes(&handle, mount.attributes, false)?;
     }
-    set_attributes(&handle, mount.recursive_attributes, true)?;
     attach(&handle, &target)?;
+    Ok(handle)
+}
+
+/// A tmpfs is filled before it becomes read-only: by a copy, by mount points and devices in it.
+fn at_first(filesystem: &str, attributes: Attributes) -> Attributes {
+    match filesystem {
+        "tmpfs" => Attributes { set: attributes.set & !libc::MOUNT_ATTR_RDONLY, clear: attributes.clear },
+        _ => attributes,
+    }
+}
+
+/// mount(2), for what fsconfig(2) does not take: values of more than 255 bytes, such as the lower directories of an
+/// overlay. The place is named by its descriptor.
+fn classic_mount<'a>(
+    root: &Root,
+    mount: &Mount,
+    filesystem: &str,
+    source: &str,
+    parameters: impl Iterator<Item = &'a Parameter>,
+    target: &OwnedFd,
+) -> Result<OwnedFd> {
+    let data = parameters.map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let place = format!("/proc/self/fd/{}", target.as_raw_fd());
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some(source), place.as_str(), Some(filesystem), flags, Some(data.as_str()))
+        .step(|| format!("make a {filesystem} with {data}"))?;
+    let handle = root.open(&mount.destination, OFlags::PATH).on("open", &mount.destination)?;
+    set_attributes(&handle, mount.attributes, false)?;
     Ok(handle)
 }
 
@@ -133,13 +198,16 @@ fn kernel_message(context: &OwnedFd) -> Option<String> {
     text.strip_prefix("e ").map(|text| text.trim_end().to_owned())
 }
 
-fn bind(root: &Root, mount: &Mount, source: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+/// A detached mount of a part of the host's file systems.
+pub(crate) fn open_source(source: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
-    let handle =
-        rustix::mount::open_tree(CWD, source, flags).step(|| format!("bind mount source {}", source.display()))?;
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle).on("stat", source)?.st_mode);
+    rustix::mount::open_tree(CWD, source, flags).step(|| format!("bind mount source {}", source.display()))
+}
+
+fn bind(root: &Root, mount: &Mount, handle: OwnedFd) -> Result<OwnedFd> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle).step(|| "stat the source")?.st_mode);
     let target = match kind {
         FileType::Directory => open_directory(root, &mount.destination)?,
         _ => open_file(root, &mount.destination)?,
@@ -162,6 +230,11 @@ fn check_proc(source: &OwnedFd, target: &OwnedFd, destination: &Path) -> Result<
         }
         return Err(Error::new(Kind::Invalid, "only a procfs may be mounted on /proc (CVE-2019-16884)"));
     }
+    check_below_proc(target, destination)
+}
+
+/// A place inside a procfs must be one of the few that may be covered.
+fn check_below_proc(target: &OwnedFd, destination: &Path) -> Result<()> {
     let real = path_of(target.as_fd()).step(|| "look up the mount point")?;
     let real = Path::new(&real).to_string_lossy().into_owned();
     let below = real.find("/proc/").map(|start| Path::new(&real[start..]).to_owned());

@@ -16,6 +16,7 @@ use crate::sys::process::{CloneOptions, Cloned, clone3, exit_now};
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     let opened = open_all(&inside.namespaces.join)?;
     for (join, file) in inside.namespaces.join.iter().zip(&opened) {
+        check_own(join, file, inside)?;
         let flag = CloneFlags::from_bits_truncate(join.kind.clone_flag() as i32);
         nix::sched::setns(file.as_fd(), flag).step(|| named(join, "join"))?;
     }
@@ -31,6 +32,25 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A path may lead to the runtime's own namespace, whose kernel parameters are the host's (CVE-2022-0811).
+fn check_own(join: &Join, file: &OwnedFd, inside: &Inside) -> Result<()> {
+    let Some(sysctl) = inside.sysctls.iter().find(|sysctl| sysctl.namespace == join.kind) else { return Ok(()) };
+    let joined = rustix::fs::fstat(file).step(|| named(join, "stat"))?;
+    let own = rustix::fs::stat(format!("/proc/self/ns/{}", join.kind.file())).step(|| named(join, "stat"))?;
+    if (joined.st_dev, joined.st_ino) != (own.st_dev, own.st_ino) {
+        return Ok(());
+    }
+    let name = sysctl.path.replace('/', ".");
+    Err(Error::invalid(
+        format!("linux.sysctl[{name:?}]"),
+        format!(
+            "not allowed in the host's {} namespace, which linux.namespaces[{}].path leads to",
+            join.kind.name(),
+            join.index
+        ),
+    ))
 }
 
 fn named(join: &Join, verb: &str) -> String {

@@ -1,8 +1,9 @@
 //! The root file system becomes the root.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::root::Root;
@@ -14,22 +15,46 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 pub(super) fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
     let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the host's root")?;
-    // What is mounted here must not appear on the host, even if the container's propagation is shared in the end.
+    let path = &rootfs.path;
+    let set = |propagation| MountAttributes { propagation, ..MountAttributes::default() };
+    // What is mounted here must not appear on the host, but for what is below bind mounts that are asked to be shared.
     let cut = match rootfs.propagation.kind {
         libc::MS_PRIVATE | libc::MS_UNBINDABLE => libc::MS_PRIVATE,
         _ => libc::MS_SLAVE,
     };
-    mount_setattr(&top, &MountAttributes { propagation: cut, ..MountAttributes::default() }, true)
-        .step(|| "make the host's mounts slaves")?;
-    let path = &rootfs.path;
+    if rootfs.propagation.kind == libc::MS_SHARED {
+        let parent = mount_below(path)?;
+        mount_setattr(&parent, &set(libc::MS_PRIVATE), false).on("make private the mount with", path)?;
+    } else {
+        mount_setattr(&top, &set(cut), true).step(|| "cut the host's mounts off")?;
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree =
         rustix::mount::open_tree(CWD, path, flags).step(|| format!("open the root file system {}", path.display()))?;
     rustix::mount::move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .step(|| format!("mount the root file system {}", path.display()))?;
-    let private = MountAttributes { propagation: cut, ..MountAttributes::default() };
-    mount_setattr(&tree, &private, false).step(|| "make the root file system's mount a slave")?;
+    mount_setattr(&tree, &set(libc::MS_PRIVATE), false).step(|| "make the root file system's mount private")?;
     Ok(Root::from(tree))
+}
+
+/// The mount that a path is in: the first directory upwards that is another mount's than its parent (statx(2)).
+fn mount_below(path: &Path) -> Result<OwnedFd> {
+    let open = |path: &Path| {
+        let file = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let file = file.on("open", path)?;
+        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).on("stat", path)?;
+        Ok((file, stat.stx_mnt_id))
+    };
+    let path = std::fs::canonicalize(path).on("look up", path)?;
+    let (mut file, mount) = open(&path)?;
+    for parent in path.ancestors().skip(1) {
+        let (upper, other) = open(parent)?;
+        if other != mount {
+            break;
+        }
+        file = upper;
+    }
+    Ok(file)
 }
 
 /// `root.readonly`: once all mount points are made.
@@ -58,10 +83,18 @@ pub(super) fn create_working_directory(root: &Root, path: &Path) -> Result<()> {
 
 /// pivot_root(2), without a directory for the old root, which is left at once.
 pub(super) fn change_root(root: &Root, rootfs: &Rootfs) -> Result<()> {
+    let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .step(|| "open the host's root")?;
     rustix::process::fchdir(root).step(|| "change into the root file system")?;
     rustix::process::pivot_root(".", ".")
         .step(|| format!("pivot_root into {}", rootfs.path.display()))
         .map_err(|error| error.remedy("an initramfs as the host's root does not allow it"))?;
+    if rootfs.propagation.kind == libc::MS_SHARED {
+        // Else the host would lose its mounts, too.
+        let slave = MountAttributes { propagation: libc::MS_SLAVE, ..MountAttributes::default() };
+        mount_setattr(&old, &slave, true).step(|| "make the old root a slave")?;
+    }
+    drop(old);
     // The old root now lies over the new one; "." is the new one, and the old one is what is mounted on it.
     rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "leave the host's root")?;
     rustix::process::chdir("/").step(|| "change into the new root")?;

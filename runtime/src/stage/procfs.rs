@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::error::{Context, Result};
-use crate::plan::Inside;
+use crate::plan::{Inside, Sysctl};
 
 /// A handle on a procfs of this process's namespaces: writes through it reach the real /proc/sys, whatever is mounted
 /// over /proc in the container (CVE-2019-16884, CVE-2025-52881).
@@ -26,7 +26,8 @@ impl Procfs {
     }
 
     /// Writes below /proc/sys.
-    pub fn write_sysctl(&self, path: &str, value: &str) -> Result<()> {
+    pub fn write_sysctl(&self, sysctl: &Sysctl) -> Result<()> {
+        let (path, value) = (&sysctl.path, &sysctl.value);
         let Some(mount) = &self.0 else { return Ok(()) };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         let file =

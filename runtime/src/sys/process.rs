@@ -195,3 +195,16 @@ pub fn realtime_signal(number: i32) -> Option<rustix::process::Signal> {
     // SAFETY: the signals below SIGRTMIN, which the C library uses itself, are excluded.
     Some(unsafe { rustix::process::Signal::from_raw_unchecked(number) })
 }
+
+/// Lets a child begin as any program expects to: signals at their defaults and not blocked, new files with mode 0755 and
+/// 0644.
+pub fn ordinary_process(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let set_up = || {
+        reset_signals()?;
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes async-signal-safe system calls only.
+    unsafe { command.pre_exec(set_up) };
+}
