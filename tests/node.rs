@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use pipkin_harness::{Bundle, Lab, Program, Running, host};
+use pipkin_harness::{Bundle, Lab, Program, Running, host, install_text};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -244,11 +244,9 @@ fn the_guides_commands_do_what_it_says() {
         return pipkin_harness::skipped("node and npm are not installed");
     }
     let store = lab.path("store");
-    let wrapper = lab.file(
-        "pipkin-here",
-        format!("#!/bin/sh\nexec {} --root {} \"$@\"\n", lab.product_path("pipkin").display(), store.display()),
-    );
-    std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let wrapper = lab.path("pipkin-here");
+    let (program, store) = (lab.product_path("pipkin"), store.display());
+    install_text(&wrapper, &format!("#!/bin/sh\nexec {} --root {store} \"$@\"\n", program.display()));
     lab.program(example("build-image.sh")).env("PIPKIN", &wrapper).run().ok();
     let mut running = lab.program(&wrapper).args(["run", "--rm", "--init", "-e", "PORT=0", "node-example"]).start();
     running.hear("listening on ");

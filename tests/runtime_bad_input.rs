@@ -2,9 +2,10 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 
-use pipkin_harness::{Bundle, Finished, Lab};
+use pipkin_harness::{Bundle, Finished, Lab, install, install_text};
 use serde_json::json;
 
 /// What is done to a good bundle, and which words the error must contain.
@@ -211,15 +212,14 @@ fn an_executable_whose_interpreter_is_missing_says_which() {
     let Some(lab) = Lab::root() else { return };
     let mut bundle = lab.bundle();
     let script = bundle.rootfs("/srv/script");
-    fs::write(&script, "#!/opt/none/python3 -u\nprint()\n").unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    install_text(&script, "#!/opt/none/python3 -u\nprint()\n");
     bundle.args(["/srv/script"]);
     refused(&lab, lab.run(&bundle), &["/srv/script", "/opt/none/python3"], "an interpreter");
     // A dynamic program of the host, without its loader.
-    fs::copy("/usr/bin/env", bundle.rootfs("/srv/dynamic")).unwrap();
+    install(Path::new("/usr/bin/env"), &bundle.rootfs("/srv/dynamic"));
     bundle.args(["/srv/dynamic"]);
     refused(&lab, lab.run(&bundle), &["/srv/dynamic", "/ld-linux"], "a loader");
-    fs::write(&script, "no program at all").unwrap();
+    install_text(&script, "no program at all");
     bundle.args(["/srv/script"]);
     refused(&lab, lab.run(&bundle), &["/srv/script"], "no format");
 }

@@ -1,7 +1,7 @@
 //! create, start, state, kill, delete, list, run: what each does in each state of a container.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
-use pipkin_harness::{Bundle, Lab, await_path, await_true, host};
+use pipkin_harness::{Bundle, Lab, await_path, await_true, host, install};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -334,7 +334,7 @@ fn a_program_can_not_choose_its_containers_status_by_its_name() {
     for name in ["pipkin-created", "pipkin-stage"] {
         let mut bundle = lab.bundle();
         let program = format!("/bin/{name}");
-        std::fs::copy(bundle.rootfs("/bin/probe"), bundle.rootfs(&program)).unwrap();
+        install(&bundle.rootfs("/bin/probe"), &bundle.rootfs(&program));
         bundle.args([&program, "signal-wait"]);
         let container = lab.create(&bundle);
         assert_eq!(container.status(), "created", "{name}");

@@ -1,7 +1,7 @@
 //! What `process` in config.json makes of the container's program: credentials, limits, environment, terminal.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
-use pipkin_harness::{ConsoleSocket, Lab, Terminal, host};
+use pipkin_harness::{ConsoleSocket, Lab, Terminal, host, install};
 use serde_json::{Value, json};
 
 /// One property: what is set in `process`, and what the probe must then see at which places of its report.
@@ -188,7 +188,7 @@ fn the_program_is_looked_up_on_the_containers_path() {
     let Some(lab) = Lab::root() else { return };
     let mut bundle = lab.bundle();
     let tool = bundle.rootfs("/srv/tool");
-    std::fs::copy(bundle.rootfs("/bin/busybox"), &tool).unwrap();
+    install(&bundle.rootfs("/bin/busybox"), &tool);
     bundle.config["process"]["env"] = json!(["PATH=/nowhere:/srv:/bin"]);
     bundle.config["process"]["args"] = json!(["true"]);
     lab.run(&bundle).ok();

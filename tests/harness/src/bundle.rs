@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::lab::{self, Lab};
+use crate::program::{install, install_text};
 
 /// A bundle directory and its configuration, which is written by [`Bundle::save`].
 pub struct Bundle {
@@ -144,12 +145,11 @@ pub(crate) fn make_rootfs(rootfs: &Path) {
     }
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     let busybox = busybox.expect("busybox-static is installed");
-    fs::copy(busybox, rootfs.join("bin/busybox")).expect("copy busybox");
+    install(Path::new(busybox), &rootfs.join("bin/busybox"));
     for applet in APPLETS {
         symlink("busybox", rootfs.join("bin").join(applet)).expect("link an applet");
     }
-    let probe = lab::probe();
-    fs::copy(&probe, rootfs.join("bin/probe")).unwrap_or_else(|error| panic!("copy {}: {error}", probe.display()));
+    install(&lab::probe(), &rootfs.join("bin/probe"));
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1000::/home:/bin/sh\n")
         .expect("passwd");
     fs::write(rootfs.join("etc/group"), "root:x:0:\nnode:x:1000:\nextra:x:2000:node\n").expect("group");
@@ -162,9 +162,7 @@ fn make_bind_source(source: &Path, destination: &str) {
         "/dev/shm" | "/data" => fs::create_dir_all(source).expect("make a bind source"),
         // An engine's own init: something that can be executed and runs the rest of its command line.
         init if init.ends_with("-init") => {
-            let busybox = "#!/bin/sh\n[ \"$1\" = -- ] && shift\nexec \"$@\"\n";
-            fs::write(source, busybox).expect("write a bind source");
-            fs::set_permissions(source, fs::Permissions::from_mode(0o755)).expect("chmod");
+            install_text(source, "#!/bin/sh\n[ \"$1\" = -- ] && shift\nexec \"$@\"\n");
         }
         "/etc/passwd" => fs::write(source, "root:x:0:0:root:/root:/bin/sh\n").expect("write a bind source"),
         _ => fs::write(source, format!("{destination}\n")).expect("write a bind source"),

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::bundle::Bundle;
 use crate::container::Container;
 use crate::leaks::{Leaks, MARK};
-use crate::program::{Finished, Program};
+use crate::program::{Finished, Program, install};
 use crate::{host, skipped};
 
 /// The programs of the product, as they lie in the target directory.
@@ -311,7 +311,7 @@ fn copy_programs(from: &Path, directory: &Path) -> PathBuf {
     for program in PROGRAMS {
         let source = from.join(program);
         if source.exists() {
-            fs::copy(&source, to.join(program)).unwrap_or_else(|error| panic!("copy {program}: {error}"));
+            install(&source, &to.join(program));
         }
     }
     to

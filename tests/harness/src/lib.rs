@@ -28,7 +28,7 @@ mod terminal;
 pub use bundle::{Bundle, data_file};
 pub use container::Container;
 pub use lab::{Lab, User};
-pub use program::{DEADLINE, Finished, Program, Running, adopt, await_path, await_true};
+pub use program::{DEADLINE, Finished, Program, Running, adopt, await_path, await_true, install, install_text};
 pub use terminal::{ConsoleSocket, Terminal};
 
 /// Tells, past cargo's capture, that the calling test did not run and why. `tests/run.sh` compares these lines with the list

@@ -198,6 +198,19 @@ pub fn await_true(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Copies a program so that it can be executed at once.
+///
+/// Another process copies it: a descriptor that this one writes through would be inherited by whatever another test starts at
+/// the same moment, and as long as anybody can write to a program the kernel does not execute it (ETXTBSY, execve(2)).
+pub fn install(source: &Path, target: &Path) {
+    Program::new("install").args(["-m", "755"]).arg(source).arg(target).run().ok();
+}
+
+/// Writes a script so that it can be executed at once; see [`install`].
+pub fn install_text(target: &Path, text: &str) {
+    Program::new("install").args(["-m", "755", "/dev/stdin"]).arg(target).input(text.as_bytes()).run().ok();
+}
+
 /// Reaps a process that has become a child of the test (an `exec --detach`, whose launcher is gone), when it ends.
 ///
 /// A test is a subreaper, as an engine's monitor is, and has a monitor's duty: as long as an ended process of a container is
