@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pipkin_images::container::Container;
 use pipkin_runtime::container::{CreateOptions, Runtime};
+use rustix::process::Signal;
 
 use crate::cli::Global;
 use crate::failure::Result;
@@ -28,16 +29,16 @@ pub fn state_root(global: &Global) -> Result<PathBuf> {
     }
 }
 
-/// Runs a container, whose bundle is its directory, to its end; answers its exit code.
-pub fn run(state: &Path, container: &Container) -> Result<u8> {
-    let options = CreateOptions { bundle: container.directory.clone(), ..CreateOptions::default() };
+/// Runs a container, whose bundle is its directory, to its end; answers its exit code. SIGTERM becomes `stop_signal`.
+pub fn run(state: &Path, container: &Container, stop_signal: Option<Signal>) -> Result<u8> {
+    let options = CreateOptions { bundle: container.directory.clone(), stop_signal, ..CreateOptions::default() };
     let status = Runtime::new(state).run(&container.record.id, &options, false)?;
     Ok(u8::try_from(status & 0xff).unwrap_or(u8::MAX))
 }
 
-/// Whether `text` is a signal, as `TERM`, `SIGRTMIN+3` or `15`.
-pub fn check_signal(text: &str) -> std::result::Result<(), pipkin_runtime::error::Error> {
-    pipkin_runtime::container::parse_signal(text).map(drop)
+/// A signal, as `TERM`, `SIGRTMIN+3` or `15`.
+pub fn parse_signal(text: &str) -> std::result::Result<Signal, pipkin_runtime::error::Error> {
+    pipkin_runtime::container::parse_signal(text)
 }
 
 /// Kills what still runs of a container and removes what the runtime keeps of it; nothing there is fine.

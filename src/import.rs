@@ -50,7 +50,7 @@ pub fn run(global: &Global, arguments: &Arguments) -> Result<()> {
         return Err(Failure::argument("--workdir", format!("{directory:?} is not an absolute path")));
     }
     if let Some(signal) = &arguments.stop_signal {
-        container::check_signal(signal).map_err(|error| Failure::argument("--stop-signal", error))?;
+        container::parse_signal(signal).map_err(|error| Failure::argument("--stop-signal", error))?;
     }
     let options = Import {
         entrypoint: words("--entrypoint", arguments.entrypoint.as_deref())?,

@@ -19,8 +19,7 @@ use crate::size;
 ///
 /// The container shares the network of this machine for now: its ports are the machine's ports.
 ///
-/// Signals are passed on to the program. SIGTERM, which asks pipkin to stop, becomes the image's StopSignal when the
-/// container runs under --init.
+/// Signals are passed on to the program. SIGTERM, which asks pipkin to stop, becomes the image's StopSignal.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The image: a name, the start of an id, or the built-in `hello`
@@ -98,15 +97,11 @@ pub fn run(global: &Global, arguments: &Arguments, started: Timespec) -> Result<
         Ok(image) if hello::is_hello(&image) => hello::image(&store, &companion("pipkin-hello")?, policy)?,
         result => result?,
     };
-    if let Some(stop) = image
-        .configuration
-        .config()
-        .as_ref()
-        .and_then(|config| config.stop_signal().as_ref())
+    let stop_signal = image.configuration.config().as_ref().and_then(|config| config.stop_signal().as_deref());
+    let stop_signal = stop_signal
         .filter(|stop| !stop.is_empty())
-    {
-        container::check_signal(stop).map_err(|error| Failure::argument("the image's StopSignal", error))?;
-    }
+        .map(|stop| container::parse_signal(stop).map_err(|error| Failure::argument("the image's StopSignal", error)))
+        .transpose()?;
     let command = process::command(&image, arguments.entrypoint.as_deref(), &arguments.command)?;
     let mut environment = process::Environment::new(&image, &arguments.env, terminal);
     if hello::is_hello(&image) {
@@ -136,7 +131,7 @@ pub fn run(global: &Global, arguments: &Arguments, started: Timespec) -> Result<
             terminal,
         };
         bundle::write(&bundle)?;
-        container::run(&state, &made)
+        container::run(&state, &made, stop_signal)
     })();
     removal.finish(result)
 }

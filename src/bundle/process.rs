@@ -115,14 +115,6 @@ pub fn process(bundle: &Bundle, account: &Account, workdir: &str) -> std::result
     let mut arguments = Vec::new();
     if bundle.init.is_some() {
         arguments.push(INIT.to_string());
-        let config = bundle.image.configuration.config().as_ref();
-        let stop = config
-            .and_then(|config| config.stop_signal().as_deref())
-            .filter(|stop| !stop.is_empty())
-            .unwrap_or("SIGTERM");
-        if !matches!(stop, "SIGTERM" | "TERM" | "15") {
-            arguments.extend(["--rewrite".to_string(), format!("TERM:{}", stop.trim_start_matches("SIG"))]);
-        }
         arguments.push("--".to_string());
     }
     arguments.extend(bundle.command.iter().cloned());

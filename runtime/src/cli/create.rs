@@ -41,6 +41,7 @@ impl From<Bundle> for CreateOptions {
             pid_file: bundle.pid_file,
             preserve_fds: bundle.preserve_fds.saturating_add(listen_fds),
             listen_fds,
+            stop_signal: None,
         }
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Runtime, delete};
 use crate::channel::{Channel, Report};
+use rustix::process::Signal;
+
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{Boot, Booted, Foreground, Outcome, boot, check_preserved, hooks, seccomp_agent};
 use crate::plan::{self, Host, Plan, Request, Start};
@@ -24,6 +26,8 @@ pub struct CreateOptions {
     pub preserve_fds: u32,
     /// How many of them, the first, are sockets handed over by systemd (sd_listen_fds(3)); the program is told.
     pub listen_fds: u32,
+    /// What the program gets when the caller of `run` is asked to end by SIGTERM; without one, SIGTERM.
+    pub stop_signal: Option<Signal>,
 }
 
 impl Runtime {
@@ -71,7 +75,7 @@ impl Runtime {
         if detach {
             return prepared.run_detached(self, options).map(|()| 0);
         }
-        let foreground = Foreground::enter()?;
+        let foreground = Foreground::enter(options.stop_signal)?;
         prepared.run_to_the_end(self, options, &foreground)
     }
 

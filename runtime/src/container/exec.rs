@@ -111,7 +111,7 @@ impl Runtime {
         if options.detach {
             return detached(join(&wanted)?);
         }
-        let foreground = Foreground::enter()?;
+        let foreground = Foreground::enter(None)?;
         let joined = join(&wanted)?;
         match foreground.attend(&joined.child, joined.channel, joined.terminal)? {
             Outcome::Exited(status) => Ok(status),

@@ -17,6 +17,7 @@ use crate::sys::process::realtime_signal;
 pub struct Foreground {
     signals: SignalFd,
     before: SigSet,
+    stop_signal: Option<rustix::process::Signal>,
 }
 
 /// How a program ended.
@@ -35,8 +36,9 @@ impl Drop for Foreground {
 }
 
 impl Foreground {
-    /// Takes the signals over; the stage and its program get back what they had.
-    pub fn enter() -> Result<Self> {
+    /// Takes the signals over; the stage and its program get back what they had. With `stop_signal` the program gets
+    /// that one for SIGTERM.
+    pub fn enter(stop_signal: Option<rustix::process::Signal>) -> Result<Self> {
         let mut taken = SigSet::all();
         // These are about this process itself; a stopped launcher is job control, not the container's business.
         for own in [
@@ -57,7 +59,7 @@ impl Foreground {
         let before = taken.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).step(|| "block signals")?;
         let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .step(|| "take the signals over")?;
-        Ok(Self { signals, before })
+        Ok(Self { signals, before, stop_signal })
     }
 
     /// Until the program's end.
@@ -121,6 +123,8 @@ impl Foreground {
             } else if let Some(signal) =
                 rustix::process::Signal::from_named_raw(number).or_else(|| realtime_signal(number))
             {
+                let stop = self.stop_signal.filter(|_| signal == rustix::process::Signal::TERM);
+                let signal = stop.unwrap_or(signal);
                 // It may just have ended.
                 let _ = rustix::process::pidfd_send_signal(child, signal);
             }

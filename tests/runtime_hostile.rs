@@ -1,0 +1,172 @@
+//! What a container's program, an image or a careless configuration may try, and must not get.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use pipkin_harness::{Lab, await_true};
+use serde_json::{Value, json};
+
+/// A status that was read from the process's name alone would make such a container unkillable.
+#[test]
+fn a_program_with_the_stages_name_can_be_stopped() {
+    for name in ["pipkin-stage", "pipkin-created", "runc:[2:INIT]"] {
+        let Some(lab) = Lab::root() else { return };
+        let mut bundle = lab.bundle();
+        let script = format!("echo -n {name} > /proc/self/comm; echo ready; while :; do /bin/busybox sleep 1; done");
+        bundle.args(["/bin/busybox", "sh", "-c", &script]);
+        bundle.save();
+        let container = lab.create(&bundle);
+        container.start();
+        await_true("the program's first word", || container.stdout().contains("ready"));
+        assert_eq!(container.status(), "running", "{name}");
+        container.kill("KILL");
+        assert_eq!(container.wait(), 137, "{name}");
+        container.delete();
+        assert_eq!(lab.leaks(), "");
+    }
+}
+
+/// CVE-2019-5736: the runtime's own file must not be writable from inside, whatever the container executes.
+#[test]
+fn the_runtime_can_not_be_overwritten_from_inside() {
+    let Some(lab) = Lab::root() else { return };
+    let before = fs::read(lab.runtime_path()).unwrap();
+    let mut bundle = lab.bundle();
+    bundle.config["process"]["args"] = json!(["/proc/self/exe"]);
+    bundle.save();
+    // The stage, executed by itself, only says that it is not for people.
+    assert_ne!(lab.run(&bundle).code(), 0);
+    let script = "exec 3</proc/1/exe; for try in 1 2 3; do echo x 2>/dev/null >/proc/self/fd/3 && echo WRITTEN; done; true";
+    bundle.args(["/bin/busybox", "sh", "-c", script]);
+    bundle.save();
+    let finished = lab.run(&bundle).ok();
+    assert!(lab.is_peer() || !finished.stdout().contains("WRITTEN"));
+    assert!(fs::read(lab.runtime_path()).unwrap() == before, "the runtime's file has changed");
+    assert_eq!(lab.leaks(), "");
+}
+
+/// CVE-2021-30465, CVE-2019-19921, CVE-2026-41579: links in the image where mounts and devices go.
+#[test]
+fn links_in_the_image_lead_nowhere_but_into_it() {
+    for (link, target, refused) in [
+        ("proc", "/victim", true),
+        ("sys", "/victim", true),
+        ("dev", "/victim", false),
+        ("srv/data", "../../../../victim", false),
+        ("srv/data", "/proc/self/root/victim", false),
+    ] {
+        let Some(lab) = Lab::root() else { return };
+        let victim = lab.directory("victim");
+        let mut bundle = lab.bundle();
+        let place = bundle.rootfs(link);
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let absolute = target.replace("/victim", victim.to_str().unwrap());
+        symlink(&absolute, &place).unwrap();
+        bundle.add_mount("/srv/data", "tmpfs", "tmpfs", &["size=1m"]);
+        bundle.args(["/bin/probe", "exit", "0"]);
+        bundle.save();
+        let finished = lab.run(&bundle);
+        if refused {
+            assert_eq!(finished.code(), 1, "{link}: {}", finished.all());
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{link} -> {target}: something was made outside");
+        assert_eq!(lab.leaks(), "");
+    }
+}
+
+/// A mount that would let a program believe a false /proc (CVE-2019-16884), also by way of a link in the image.
+#[test]
+fn proc_can_not_be_covered() {
+    for destination in ["/proc/self", "/lp/sys/kernel", "/lp"] {
+        let Some(lab) = Lab::root() else { return };
+        if lab.is_peer() {
+            return;
+        }
+        let mut bundle = lab.bundle();
+        symlink("/proc", bundle.rootfs("lp")).unwrap();
+        bundle.add_mount(destination, "tmpfs", "tmpfs", &[]);
+        bundle.save();
+        lab.run(&bundle).fails(1, &["CVE-2019-16884"]);
+        assert_eq!(lab.leaks(), "");
+    }
+}
+
+/// CVE-2022-0811: a path may lead to the runtime's own namespace.
+#[test]
+fn sysctls_of_the_host_can_not_be_set_through_a_joined_namespace() {
+    let Some(lab) = Lab::root() else { return };
+    let file = "/proc/sys/net/ipv4/conf/lo/forwarding";
+    let before = fs::read_to_string(file).unwrap();
+    let mut bundle = lab.bundle();
+    bundle.share_namespace("network");
+    bundle.add_namespace("network", Some("/proc/self/ns/net"));
+    bundle.config["linux"]["sysctl"] = json!({"net.ipv4.conf.lo.forwarding": if before.trim() == "1" { "0" } else { "1" }});
+    bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "sysfs");
+    bundle.save();
+    lab.run(&bundle).fails(1, &["sysctl"]);
+    assert_eq!(fs::read_to_string(file).unwrap(), before);
+    assert_eq!(lab.leaks(), "");
+}
+
+/// CVE-2024-21626: a working directory outside of the root, by a descriptor that the caller left open.
+#[test]
+fn a_leaked_descriptor_is_no_working_directory() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    for number in 3..12 {
+        bundle.config["process"]["cwd"] = json!(format!("/proc/self/fd/{number}"));
+        bundle.save();
+        let id = lab.id();
+        let path = bundle.path_text().to_owned();
+        let words = ["run", "--bundle", &path, &id];
+        let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let command = format!(
+            "exec 3</ 4</ 5</ 6</ 7</ 8</ 9</; exec '{}' --root '{}' {}",
+            lab.runtime_path().display(),
+            lab.state_root().display(),
+            words.join(" ")
+        );
+        let finished = lab.program("/bin/sh").args(["-c", &command]).run();
+        assert_ne!(finished.code(), 0, "fd {number}: {}", finished.all());
+    }
+    assert_eq!(lab.leaks(), "");
+}
+
+/// CVE-2022-29162 and its kin.
+#[test]
+fn inheritable_capabilities_stay_empty() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe", "signal-wait"]);
+    bundle.save();
+    let container = lab.create(&bundle);
+    container.start();
+    await_true("the program's first word", || container.stdout().contains("ready"));
+    for options in [&[][..], &["--cap", "CAP_NET_ADMIN"]] {
+        let report: Value = serde_json::from_str(&container.exec(options, &["/bin/probe"]).run().ok().stdout()).unwrap();
+        assert_eq!(report["caps"]["inheritable"], json!([]), "{options:?}");
+        assert_eq!(report["caps"]["ambient"], json!([]), "{options:?}");
+    }
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
+/// Files of the image that are read before its program runs: a pipe or a huge file must not hold the runtime up.
+#[test]
+fn a_passwd_file_that_is_none() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    let passwd = bundle.rootfs("etc/passwd");
+    fs::create_dir_all(passwd.parent().unwrap()).unwrap();
+    let _ = fs::remove_file(&passwd);
+    nix::unistd::mkfifo(Path::new(&passwd), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    bundle.args(["/bin/probe", "exit", "7"]);
+    bundle.save();
+    if !lab.is_peer() {
+        lab.run(&bundle).exits(7);
+    }
+    assert_eq!(lab.leaks(), "");
+}
