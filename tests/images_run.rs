@@ -184,14 +184,12 @@ fn signals_reach_the_program() {
     for lab in labs() {
         image(&lab, json!({"Cmd": ["/bin/sh"], "StopSignal": "SIGQUIT"}), Layer::new());
         let program = "trap 'echo usr1; exit 3' USR1; trap 'echo quit; exit 4' QUIT; trap 'echo term; exit 5' TERM; echo ready; while :; do sleep 0.05; done";
-        for (init, signal, expected, code) in
-            [
-                (false, Signal::USR1, "usr1", 3),
-                (true, Signal::USR1, "usr1", 3),
-                (true, Signal::TERM, "quit", 4),
-                (false, Signal::TERM, "quit", 4),
-            ]
-        {
+        for (init, signal, expected, code) in [
+            (false, Signal::USR1, "usr1", 3),
+            (true, Signal::USR1, "usr1", 3),
+            (true, Signal::TERM, "quit", 4),
+            (false, Signal::TERM, "quit", 4),
+        ] {
             let flags: &[&str] = if init { &["run", "--rm", "--init"] } else { &["run", "--rm"] };
             let mut running = pipkin(&lab, flags.iter().copied().chain(["t", "/bin/sh", "-c", program])).start();
             running.hear("ready");
