@@ -65,7 +65,7 @@ impl Lab {
     fn of_user(name: &str, subids: bool) -> Option<Self> {
         let user = if host::is_root() { User::made(name, subids) } else { User::caller() };
         if user.subuids.is_some() != subids {
-            skipped(&format!("user {} has {} subordinate ids", user.name, if subids { "no" } else { "" }));
+            skipped(&format!("user {} has {}subordinate ids", user.name, if subids { "no " } else { "" }));
             return None;
         }
         Some(Self::new(Some(user)))
