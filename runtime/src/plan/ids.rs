@@ -35,6 +35,12 @@ impl IdMaps {
         maps(&self.uid, uid)
     }
 
+    /// What a user id of the container is on the host.
+    pub fn host_uid(&self, uid: u32) -> Option<u32> {
+        let map = self.uid.iter().find(|map| uid >= map.container && uid - map.container < map.size)?;
+        map.host.checked_add(uid - map.container)
+    }
+
     /// Whether a group id exists inside.
     pub fn maps_gid(&self, gid: u32) -> bool {
         maps(&self.gid, gid)

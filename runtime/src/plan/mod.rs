@@ -249,8 +249,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::compile(linux, problems);
     let id_maps = ids::compile(linux, &namespaces, problems);
-    let cgroup =
-        cgroup::Plan::compile(request.id, linux, &host.cgroups, host.privileged(), request.systemd_cgroup, problems);
+    let cgroup = compile_cgroup(request, spec, host, &namespaces, id_maps.as_ref(), problems);
     let mut warnings = Vec::new();
     let (hooks, inside_hooks) = compile_hooks(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
@@ -322,6 +321,32 @@ fn compile_rootfs(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -
         }),
     };
     Some(Rootfs { path: request.bundle.join(root.path()), readonly: root.readonly().unwrap_or(false), propagation })
+}
+
+/// The cgroup, with what annotations ask systemd for, and its owner: who can write to its mount may divide it further
+/// (config-linux.md, "Cgroup ownership").
+fn compile_cgroup(
+    request: &Request<'_>,
+    spec: &Spec,
+    host: &Host,
+    namespaces: &Namespaces,
+    id_maps: Option<&IdMaps>,
+    problems: &mut Problems,
+) -> Option<cgroup::Plan> {
+    let linux = spec.linux().as_ref();
+    let (privileged, systemd) = (host.privileged(), request.systemd_cgroup);
+    let plan = cgroup::Plan::compile(request.id, linux, &host.cgroups, privileged, systemd, problems)?;
+    let plan = match spec.annotations() {
+        Some(annotations) => plan.annotated(annotations, problems),
+        None => plan,
+    };
+    let divisible = namespaces.makes(NamespaceKind::Cgroup) && mounts::writable_cgroup(spec);
+    let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    let owner = id_maps.map_or(Some(uid), |maps| maps.host_uid(uid)).filter(|owner| *owner != 0);
+    Some(match owner {
+        Some(owner) if divisible => plan.owned_by(owner),
+        _ => plan,
+    })
 }
 
 /// Mounts, then devices, then the links in /dev, then what is to be read-only and masked.

@@ -344,6 +344,16 @@ pub(crate) fn is_protected_proc(destination: &Path) -> bool {
     }
 }
 
+/// Whether the container gets a mount of its cgroup that it can write to.
+pub(super) fn writable_cgroup(spec: &Spec) -> bool {
+    let is_cgroup = |mount: &&oci_spec::runtime::Mount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
+    let last = spec.mounts().iter().flatten().filter(is_cgroup).next_back();
+    last.is_some_and(|mount| {
+        let readonly = |option: &String| option == "ro" || option == "rro";
+        !mount.options().iter().flatten().any(readonly)
+    })
+}
+
 /// Whether /dev is the container's own, so that device nodes are made in it: not when it is the host's.
 pub(super) fn makes_dev(mounts: &[Mount]) -> bool {
     let dev = mounts.iter().find(|mount| mount.destination == Path::new("/dev"));
