@@ -347,7 +347,7 @@ pub(crate) fn is_protected_proc(destination: &Path) -> bool {
 /// Whether the container gets a mount of its cgroup that it can write to.
 pub(super) fn writable_cgroup(spec: &Spec) -> bool {
     let is_cgroup = |mount: &&oci_spec::runtime::Mount| matches!(mount.typ().as_deref(), Some("cgroup" | "cgroup2"));
-    let last = spec.mounts().iter().flatten().filter(is_cgroup).next_back();
+    let last = spec.mounts().iter().flatten().rfind(is_cgroup);
     last.is_some_and(|mount| {
         let readonly = |option: &String| option == "ro" || option == "rro";
         !mount.options().iter().flatten().any(readonly)
