@@ -38,7 +38,8 @@ fn the_runtime_can_not_be_overwritten_from_inside() {
     bundle.save();
     // The stage, executed by itself, only says that it is not for people.
     assert_ne!(lab.run(&bundle).code(), 0);
-    let script = "exec 3</proc/1/exe; for try in 1 2 3; do echo x 2>/dev/null >/proc/self/fd/3 && echo WRITTEN; done; true";
+    let script =
+        "exec 3</proc/1/exe; for try in 1 2 3; do echo x 2>/dev/null >/proc/self/fd/3 && echo WRITTEN; done; true";
     bundle.args(["/bin/busybox", "sh", "-c", script]);
     bundle.save();
     let finished = lab.run(&bundle).ok();
@@ -103,7 +104,8 @@ fn sysctls_of_the_host_can_not_be_set_through_a_joined_namespace() {
     let mut bundle = lab.bundle();
     bundle.share_namespace("network");
     bundle.add_namespace("network", Some("/proc/self/ns/net"));
-    bundle.config["linux"]["sysctl"] = json!({"net.ipv4.conf.lo.forwarding": if before.trim() == "1" { "0" } else { "1" }});
+    bundle.config["linux"]["sysctl"] =
+        json!({"net.ipv4.conf.lo.forwarding": if before.trim() == "1" { "0" } else { "1" }});
     bundle.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["type"] != "sysfs");
     bundle.save();
     lab.run(&bundle).fails(1, &["sysctl"]);
@@ -146,7 +148,8 @@ fn inheritable_capabilities_stay_empty() {
     container.start();
     await_true("the program's first word", || container.stdout().contains("ready"));
     for options in [&[][..], &["--cap", "CAP_NET_ADMIN"]] {
-        let report: Value = serde_json::from_str(&container.exec(options, &["/bin/probe"]).run().ok().stdout()).unwrap();
+        let report: Value =
+            serde_json::from_str(&container.exec(options, &["/bin/probe"]).run().ok().stdout()).unwrap();
         assert_eq!(report["caps"]["inheritable"], json!([]), "{options:?}");
         assert_eq!(report["caps"]["ambient"], json!([]), "{options:?}");
     }
