@@ -77,7 +77,7 @@ impl Package {
             .launch(&options, command)
             .env("HOME", self.0.to_str().unwrap())
             .env("npm_config_update_notifier", "false")
-            .as_pid1()
+            .in_the_place_of_pid1()
             .directory(&self.0)
     }
 }

@@ -164,10 +164,10 @@ fn signals() -> impl Iterator<Item = i32> {
     (1..64).filter(|signal| ![9, 17, 19, 32, 33].contains(signal))
 }
 
-fn check_every_signal(init: &Init, as_pid1: bool) {
+fn check_every_signal(init: &Init, in_the_place_of_pid1: bool) {
     let mut launch = init.probe(&[], "signals").env("INIT_PROBE_NUMBER", "64");
-    if as_pid1 {
-        launch = launch.as_pid1();
+    if in_the_place_of_pid1 {
+        launch = launch.in_the_place_of_pid1();
     }
     let mut running = launch.start();
     running.await_line("ready");
@@ -210,7 +210,7 @@ fn reaches_the_group(init: &Init, options: &[&str], variables: &[(&str, &str)]) 
     running.signal(libc::SIGUSR2);
     let (mut shell, mut probe) = (false, false);
     // The shell gets it in any case, and says so; what the group gets comes at about the same time.
-    while let false = shell {
+    while !shell {
         let line = running.line();
         shell |= line == "shell";
         probe |= line == "signal 12";
@@ -292,7 +292,7 @@ fn orphans_are_reaped() {
     let reaps = |init: &Init, options: &[&str], pid1: bool| {
         let mut launch = init.probe(options, "orphans").env("INIT_PROBE_NUMBER", "50");
         if pid1 {
-            launch = launch.as_pid1();
+            launch = launch.in_the_place_of_pid1();
         }
         let mut running = launch.start();
         let child: i32 = {

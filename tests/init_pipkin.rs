@@ -21,7 +21,7 @@ fn shell(options: &[&str], script: &str) -> Launch {
 fn in_both_places(check: impl Fn(&dyn Fn(Launch) -> Launch)) {
     check(&|launch| launch);
     if is_root() {
-        check(&|launch| launch.as_pid1());
+        check(&|launch| launch.in_the_place_of_pid1());
     }
 }
 

@@ -51,12 +51,12 @@ fn private_memory(pid: i32) -> u64 {
 #[test]
 fn a_hundred_thousand_signals() {
     let _alone = alone();
-    for as_pid1 in [false, true] {
-        if as_pid1 && !is_root() {
+    for in_the_place_of_pid1 in [false, true] {
+        if in_the_place_of_pid1 && !is_root() {
             continue;
         }
         let launch = Init::pipkin().probe(&["-c"], "count");
-        let mut running = if as_pid1 { launch.as_pid1() } else { launch }.start();
+        let mut running = if in_the_place_of_pid1 { launch.in_the_place_of_pid1() } else { launch }.start();
         running.await_line("ready");
         let before = private_memory(running.pid());
         for number in 1..=25_000 {
@@ -127,12 +127,12 @@ fn queue_or_give_up(pid: i32, value: usize) {
 #[test]
 fn ten_thousand_orphans() {
     let _alone = alone();
-    for as_pid1 in [false, true] {
-        if as_pid1 && !is_root() {
+    for in_the_place_of_pid1 in [false, true] {
+        if in_the_place_of_pid1 && !is_root() {
             continue;
         }
         let launch = Init::pipkin().probe(&[], "orphans").env("INIT_PROBE_NUMBER", "10000");
-        let mut running = if as_pid1 { launch.as_pid1() } else { launch }.start();
+        let mut running = if in_the_place_of_pid1 { launch.in_the_place_of_pid1() } else { launch }.start();
         await_true("it has begun", || {
             std::fs::read_link(format!("/proc/{}/cwd", running.pid())).is_ok_and(|cwd| cwd == std::path::Path::new("/"))
         });
@@ -154,20 +154,20 @@ fn a_fork_bomb() {
     if !is_root() {
         return;
     }
-    for as_pid1 in [false, true] {
+    for in_the_place_of_pid1 in [false, true] {
         let init = Init::pipkin().path;
         // A limit for a user, who is nobody else here.
-        let user = if as_pid1 { "54321" } else { "54322" };
+        let user = if in_the_place_of_pid1 { "54321" } else { "54322" };
         let wrapper = Init { path: "/usr/bin/env".into(), ..Init::pipkin() };
         let limited = ["prlimit", "--nproc=200", "setpriv", "--reuid", user, "--clear-groups", "--"];
         let probe = reachable_probe();
         let launch = wrapper
             .launch(&limited, &[init_for_all(&init).to_str().unwrap(), "--wait=200ms", "--", &probe])
             .env("INIT_PROBE", "fork-bomb");
-        let mut running = if as_pid1 { launch.as_pid1() } else { launch }.start();
+        let mut running = if in_the_place_of_pid1 { launch.in_the_place_of_pid1() } else { launch }.start();
         let forked: u32 = running.await_line("forked").parse().unwrap();
         assert!((50..=200).contains(&forked), "{forked}");
-        assert_eq!(running.wait(), 5, "pid 1: {as_pid1}");
+        assert_eq!(running.wait(), 5, "pid 1: {in_the_place_of_pid1}");
         await_true("nothing is left", || running.processes().is_empty());
     }
 }

@@ -9,6 +9,10 @@
 # Without root only those for an ordinary user run; the others are listed as skipped.
 set -eu
 cd "$(dirname "$0")/.."
+# Programs inherit ignored signals (nohup): tests of signals need all of them as they are by default.
+if [ -z "${PIPKIN_TEST_SIGNALS:-}" ]; then
+    exec env --default-signal PIPKIN_TEST_SIGNALS=default tests/run.sh "$@"
+fi
 
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}

@@ -87,7 +87,7 @@ impl Launch {
     }
 
     /// As PID 1 of a PID namespace with its own `/proc`.
-    pub fn as_pid1(mut self) -> Self {
+    pub fn in_the_place_of_pid1(mut self) -> Self {
         let mut outer = Command::new("unshare");
         outer.args(["--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
         outer.arg(self.command.get_program()).args(self.command.get_args());
