@@ -45,7 +45,7 @@ fn inits() -> Vec<Init> {
         .unwrap_or_else(|| std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf());
     let theirs = |name: &'static str, options| {
         let path = Path::new("/usr/bin").join(name);
-        path.exists().then(|| Init { name, path: Some(path), options })
+        path.exists().then_some(Init { name, path: Some(path), options })
     };
     let mut inits = vec![Init { name: "pipkin-init", path: Some(ours.join("pipkin-init")), options: &[] }];
     inits.extend(
