@@ -63,8 +63,8 @@ pub fn deliver(signal: Signal, info: &SignalInfo, child: Pid, to: Delivery, told
 
 /// Calls `each` with the members of the group of `child` but `child` itself.
 fn each_of_group(child: Pid, each: &mut dyn FnMut(Process)) {
-    processes::each_descendant(&mut |process| {
-        if process.group == child && process.pid != child {
+    processes::each_descendant(Some(child), &mut |process| {
+        if process.pid != child {
             each(process);
         }
     });
@@ -77,7 +77,7 @@ pub fn send_to_rest(signal: Signal, child: Pid, spare: &dyn Fn(Process) -> bool,
         let _ = signals::send(signal, Target::Everyone);
         return;
     }
-    let listed = processes::each_descendant(&mut |process| {
+    let listed = processes::each_descendant(None, &mut |process| {
         if !spare(process) {
             let _ = signals::send(signal, Target::Process(process.pid));
         }

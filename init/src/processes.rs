@@ -19,12 +19,12 @@ pub struct Process {
     pub group: Pid,
 }
 
-/// Calls `each` with every process below this one.
+/// Calls `each` with every process below this one, or with those of one group.
 ///
 /// False, and nothing is called, when there is no `/proc`, or when it is that of another PID namespace, whose numbers
 /// would mean other processes.
 #[inline(never)]
-pub fn each_descendant(each: &mut dyn FnMut(Process)) -> bool {
+pub fn each_descendant(group: Option<Pid>, each: &mut dyn FnMut(Process)) -> bool {
     let own = own_pid();
     if !matches!(Process::read(c"/proc/self/stat"), Some(this) if this.pid == own) {
         return false;
@@ -36,6 +36,9 @@ pub fn each_descendant(each: &mut dyn FnMut(Process)) -> bool {
         let Some(process) = decimal(name, i32::MAX as u64).and_then(|pid| Process::find(Pid(pid as i32))) else {
             return;
         };
+        if group.is_some_and(|group| process.group != group) {
+            return;
+        }
         // Up to the init, or past it to the top. Pids are reused, so that a wrong turn is possible, a circle almost.
         let mut ancestor = process.parent;
         for _ in 0..1000 {
@@ -115,7 +118,7 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid(child.id() as i32);
         let mut found = None;
-        assert!(each_descendant(&mut |process| {
+        assert!(each_descendant(None, &mut |process| {
             if process.pid == pid {
                 found = Some(process);
             }
