@@ -53,8 +53,7 @@ pub struct Supervisor<'a> {
     stopping: bool,
     told: Told,
     held: Option<SignalInfo>,
-    /// A real-time signal for which the receiver's queue had no room.
-    backlog: Option<(Signal, SignalInfo)>,
+    backlog: Backlog,
     /// When to do what, in nanoseconds of [`now`].
     alarms: [u64; 4],
     grace_over: bool,
@@ -73,7 +72,7 @@ impl<'a> Supervisor<'a> {
             stopping: false,
             told: Told::nobody(),
             held: None,
-            backlog: None,
+            backlog: Backlog::new(),
             alarms: [NEVER; 4],
             grace_over: false,
         }
@@ -82,7 +81,7 @@ impl<'a> Supervisor<'a> {
     /// Lives, and returns the exit code.
     pub fn run(mut self) -> u8 {
         loop {
-            let set = if self.backlog.is_some() { SignalSet::STANDARD } else { SignalSet::ALL };
+            let set = if self.backlog.is_full() { SignalSet::STANDARD } else { SignalSet::ALL };
             let outcome = match signals::wait(set, self.time_left()) {
                 Ok(info) => self.receive(&info),
                 Err(EAGAIN) => self.expire(),
@@ -153,10 +152,25 @@ impl<'a> Supervisor<'a> {
     }
 
     fn deliver(&mut self, child: Pid, signal: Signal, info: SignalInfo) {
+        if self.backlog.first().is_some() && signal.is_real_time() {
+            // In turn.
+            self.backlog.push(signal, info);
+            return self.deliver_backlog(child);
+        }
         match deliver(signal, &info, child, self.settings.delivery, &mut self.told) {
             Delivered::Yes => {}
-            Delivered::QueueFull => self.backlog = Some((signal, info)),
+            Delivered::QueueFull => self.backlog.push(signal, info),
             Delivered::Not(_) => self.say(Verbosity::WARNINGS, signal, "could not be passed on"),
+        }
+    }
+
+    /// Passes on, in order, what there is room for by now.
+    fn deliver_backlog(&mut self, child: Pid) {
+        while let Some((signal, info)) = self.backlog.first() {
+            if deliver(signal, &info, child, self.settings.delivery, &mut self.told) == Delivered::QueueFull {
+                return;
+            }
+            self.backlog.remove_first();
         }
     }
 
@@ -202,7 +216,7 @@ impl<'a> Supervisor<'a> {
     fn main_child_ended(&mut self, code: u8, change: Change) {
         self.ended = Some(code);
         self.held = None;
-        self.backlog = None;
+        self.backlog = Backlog::new();
         self.alarms[Alarm::Delay as usize] = NEVER;
         // The keyboard's signals reach the whole group past the init.
         if let Change::Killed(Signal::INT | Signal::QUIT | Signal::HUP) = change {
@@ -241,9 +255,7 @@ impl<'a> Supervisor<'a> {
     /// Does what is due.
     fn expire(&mut self) -> Option<u8> {
         let child = self.child?;
-        if let Some((signal, info)) = self.backlog.take() {
-            self.deliver(child, signal, info);
-        }
+        self.deliver_backlog(child);
         let time = now();
         for alarm in [Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
             if self.alarms[alarm as usize] > time {
@@ -294,7 +306,7 @@ impl<'a> Supervisor<'a> {
 
     /// Nanoseconds until the next alarm.
     fn time_left(&self) -> Option<u64> {
-        if self.backlog.is_some() {
+        if self.backlog.first().is_some() {
             return Some(QUEUE_RETRY);
         }
         let due = self.alarms.iter().fold(NEVER, |first, due| first.min(*due));
@@ -305,5 +317,42 @@ impl<'a> Supervisor<'a> {
         self.messages.say(level, &mut |line| {
             line.signal(signal).text(" ").text(what);
         });
+    }
+}
+
+/// Real-time signals for which the receiver's queue had no room, in order.
+///
+/// The queues of all processes of a user share one limit: what waits for this process may itself be what fills it, so that
+/// more than one has to be taken before there is room for the first.
+struct Backlog {
+    signals: [(Signal, SignalInfo); Self::ROOM],
+    count: usize,
+}
+
+impl Backlog {
+    const ROOM: usize = 16;
+
+    fn new() -> Self {
+        Self { signals: [(Signal::KILL, SignalInfo::EMPTY); Self::ROOM], count: 0 }
+    }
+
+    fn is_full(&self) -> bool {
+        self.count == Self::ROOM
+    }
+
+    fn first(&self) -> Option<(Signal, SignalInfo)> {
+        self.signals.first().copied().filter(|_| self.count > 0)
+    }
+
+    fn push(&mut self, signal: Signal, info: SignalInfo) {
+        if let Some(place) = self.signals.get_mut(self.count) {
+            *place = (signal, info);
+            self.count += 1;
+        }
+    }
+
+    fn remove_first(&mut self) {
+        self.signals.rotate_left(1);
+        self.count = self.count.saturating_sub(1);
     }
 }

@@ -51,7 +51,8 @@ impl SignalInfo {
     /// `SI_QUEUE`: sent by `sigqueue(3)`, with a value.
     pub const QUEUED: i32 = -1;
 
-    const EMPTY: Self =
+    /// No signal.
+    pub const EMPTY: Self =
         Self { number: 0, error: 0, code: 0, padding: 0, sender: Pid(0), user: 0, value: 0, rest: [0; 12] };
 }
 
