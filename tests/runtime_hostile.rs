@@ -28,23 +28,42 @@ fn a_program_with_the_stages_name_can_be_stopped() {
     }
 }
 
-/// CVE-2019-5736: the runtime's own file must not be writable from inside, whatever the container executes.
+/// CVE-2019-5736: the runtime's own file must not be writable from inside. A running program can never be written to, so
+/// an attacker keeps it open and waits for its end; opening for truncation tells a read-only mount from a busy file.
 #[test]
 fn the_runtime_can_not_be_overwritten_from_inside() {
     let Some(lab) = Lab::root() else { return };
-    let before = fs::read(lab.runtime_path()).unwrap();
+    if lab.is_peer() {
+        return;
+    }
     let mut bundle = lab.bundle();
+    // The stage, executed by itself, only says that it is not for people.
     bundle.config["process"]["args"] = json!(["/proc/self/exe"]);
     bundle.save();
-    // The stage, executed by itself, only says that it is not for people.
-    assert_ne!(lab.run(&bundle).code(), 0);
-    let script =
-        "exec 3</proc/1/exe; for try in 1 2 3; do echo x 2>/dev/null >/proc/self/fd/3 && echo WRITTEN; done; true";
-    bundle.args(["/bin/busybox", "sh", "-c", script]);
+    lab.run(&bundle).exits(1);
+    bundle.args(["/bin/probe", "exit", "0"]);
     bundle.save();
-    let finished = lab.run(&bundle).ok();
-    assert!(lab.is_peer() || !finished.stdout().contains("WRITTEN"));
-    assert!(fs::read(lab.runtime_path()).unwrap() == before, "the runtime's file has changed");
+    let victim = lab.create(&bundle);
+
+    let mut bundle = lab.bundle();
+    bundle.share_namespace("pid");
+    let capabilities = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+    bundle.config["process"]["capabilities"] =
+        json!({"bounding": capabilities, "effective": capabilities, "permitted": capabilities});
+    let script = format!(
+        "exec 3</proc/{0}/exe && echo opened; while [ -e /proc/{0}/exe ]; do :; done; (: >/proc/self/fd/3) && echo WRITTEN; echo done",
+        victim.pid()
+    );
+    bundle.args(["/bin/busybox", "sh", "-c", &script]);
+    bundle.save();
+    let attacker = lab.create(&bundle);
+    attacker.start();
+    await_true("the stage's file is open", || attacker.stdout().contains("opened"));
+    victim.delete_force();
+    await_true("the attack is over", || attacker.stdout().contains("done"));
+    assert!(attacker.stderr().contains("Read-only file system"), "{}", attacker.stderr());
+    assert!(!attacker.stdout().contains("WRITTEN"));
+    attacker.delete_force();
     assert_eq!(lab.leaks(), "");
 }
 

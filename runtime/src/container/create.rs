@@ -49,7 +49,14 @@ impl Runtime {
             Status::Creating => {
                 return Err(Error::new(Kind::State, format!("cannot start container {id}: it is still being created")));
             }
-            _ => return Err(Error::new(Kind::State, format!("cannot start an already running container: {id}"))),
+            Status::Paused => {
+                return Err(
+                    Error::new(Kind::State, format!("cannot start a paused container: {id}")).remedy("resume it first")
+                );
+            }
+            Status::Running => {
+                return Err(Error::new(Kind::State, format!("cannot start an already running container: {id}")));
+            }
         }
         let connection = Channel::from(directory.connect_to_start()?);
         directory.remove_start()?;
@@ -115,6 +122,7 @@ impl Runtime {
         for warning in config.warnings.iter().chain(&plan.warnings) {
             log::warn(warning);
         }
+        log::debug(|| format!("plan:\n{plan}"));
         let record = Record::of(&plan, &config.spec);
         Ok(Prepared { plan, record, host })
     }
@@ -207,21 +215,20 @@ fn run_poststart(directory: &Directory, record: &Record) -> Result<()> {
 
 /// A terminal needs somebody at its other end.
 fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Result<()> {
-    match (plan.inside.process.terminal.is_some(), &options.console_socket) {
-        (true, None) if detached => Err(Error::invalid(
-            "process.terminal",
-            "cannot allocate tty if runc will detach without setting console socket".replace("runc", "pipkin-runtime"),
-        )),
-        (false, Some(_)) if detached => Err(Error::invalid(
+    let terminal = plan.inside.process.terminal.is_some();
+    if options.console_socket.is_some() && !(detached && terminal) {
+        return Err(Error::invalid(
             "--console-socket",
             "cannot use console socket if pipkin-runtime will not detach or allocate tty",
-        )),
-        (_, Some(_)) if !detached => Err(Error::invalid(
-            "--console-socket",
-            "cannot use console socket if pipkin-runtime will not detach or allocate tty",
-        )),
-        _ => Ok(()),
+        ));
     }
+    if options.console_socket.is_none() && detached && terminal {
+        return Err(Error::invalid(
+            "process.terminal",
+            "cannot allocate tty if pipkin-runtime will detach without setting console socket",
+        ));
+    }
+    Ok(())
 }
 
 fn absolute(bundle: &Path) -> Result<PathBuf> {

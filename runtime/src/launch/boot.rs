@@ -140,6 +140,24 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     if let Some(cgroup) = cgroup {
         cgroup.restrict()?;
     }
+    let terminal = wait_until_ready(channel, child, boot.console_socket, || run_hooks(boot, child))?;
+    log::debug(|| format!("process {} is ready", child.pid().as_raw_nonzero()));
+    // From here on it is a container: until now it is being created, and its launcher's death is its end.
+    boot.directory.write_init(&Identity::of(child.pid())?)?;
+    if let Some(path) = boot.pid_file {
+        write_pid_file(path, child.pid())?;
+    }
+    Ok(terminal)
+}
+
+/// Until the stage has done all but the start; `hooks` are run when it asks. The terminal's master, unless it went to the
+/// console socket.
+pub(super) fn wait_until_ready(
+    channel: &Channel,
+    child: &Child,
+    console_socket: Option<&Path>,
+    hooks: impl Fn() -> Result<()>,
+) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     loop {
         match channel.receive_report()? {
@@ -147,7 +165,7 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
             Some((Report::Failed(error), _)) => return Err(error),
             Some((Report::Console, Some(master))) => terminal = Some(master),
             Some((Report::ReadyForHooks, _)) => {
-                run_hooks(boot, child)?;
+                hooks()?;
                 channel.send(&Go::HooksDone, None)?;
             }
             Some((other, _)) => {
@@ -156,16 +174,10 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
             None => return Err(gone(Some(child))),
         }
     }
-    if let (Some(socket), Some(master)) = (boot.console_socket, &terminal) {
-        console::send_master(socket, master.as_fd())?;
-        terminal = None;
+    match (console_socket, terminal) {
+        (Some(socket), Some(master)) => console::send_master(socket, master.as_fd()).map(|()| None),
+        (_, terminal) => Ok(terminal),
     }
-    // From here on it is a container: until now it is being created, and its launcher's death is its end.
-    boot.directory.write_init(&Identity::of(child.pid())?)?;
-    if let Some(path) = boot.pid_file {
-        write_pid_file(path, child.pid())?;
-    }
-    Ok(terminal)
 }
 
 fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {

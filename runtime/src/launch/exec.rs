@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::boot::{first_cause, gone, wait_for_clone, write_pid_file};
+use super::boot::{first_cause, wait_for_clone, wait_until_ready, write_pid_file};
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, limits, seccomp_agent};
+use super::{limits, seccomp_agent};
 use crate::cgroup::Cgroup;
-use crate::channel::{Channel, Go, Report};
+use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NamespaceKind, Process, SeccompAgent};
 use crate::stage::{Exec, Task};
@@ -86,22 +86,7 @@ fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<Ow
         limits::raise(child.pid(), &join.process.rlimits)?;
         channel.send(&Go::Mapped, None)?;
     }
-    let mut terminal = None;
-    loop {
-        match channel.receive_report()? {
-            Some((Report::Ready, _)) => break,
-            Some((Report::Failed(error), _)) => return Err(error),
-            Some((Report::Console, Some(master))) => terminal = Some(master),
-            Some((other, _)) => {
-                return Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn")));
-            }
-            None => return Err(gone(Some(child))),
-        }
-    }
-    if let (Some(socket), Some(master)) = (join.console_socket, &terminal) {
-        console::send_master(socket, master.as_fd())?;
-        terminal = None;
-    }
+    let terminal = wait_until_ready(channel, child, join.console_socket, || Ok(()))?;
     if let Some(path) = join.pid_file {
         write_pid_file(path, child.pid())?;
     }

@@ -121,12 +121,12 @@ fn write_task(task: &Task) -> Result<OwnedFd> {
 
 /// Whether the caller left open what it wants the program to have. To be asked before anything else is opened.
 pub(crate) fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..3 + count {
+    for number in 3..count.saturating_add(3) {
         let there = i32::try_from(number).ok().and_then(crate::sys::process::standard_descriptor).is_some();
         if !there {
             return Err(Error::invalid(
                 "--preserve-fds",
-                format!("{count} asks for descriptors 3 to {}, but {number} is not open", 2 + count),
+                format!("{count} asks for that many descriptors from 3 on, but {number} is not open"),
             ));
         }
     }

@@ -1,7 +1,7 @@
 //! What is kept of a container on disk, and its status, which is never kept but derived from the kernel.
 //!
-//! `<root>/<id>/` holds `state.json`, written once before anything else is made, so that a launcher killed at any
-//! point leaves something that `delete --force` can remove; `init`, the process's number and start time; and
+//! `<root>/<id>/` holds `state.json`, written before anything else is made, so that a launcher killed at any
+//! point leaves something that `delete --force` can remove; `init`, the process's number and start time, written when the container is complete; and
 //! `start.sock` as long as the container waits to be started. A lock on the directory keeps commands apart.
 
 mod clock;
