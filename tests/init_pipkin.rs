@@ -210,10 +210,16 @@ fn queue(running: &Running, signal: i32, value: usize) {
 #[test]
 fn once_means_once() {
     let forwarder = "trap 'kill -TERM $child' TERM; INIT_PROBE=signals INIT_PROBE_NUMBER=31 @ & child=$!; \
-                     while kill -0 $child; do wait $child; done";
+                     echo forwarding; while kill -0 $child; do wait $child; done";
     let count = |options: &[&str]| {
         let mut running = shell(options, forwarder).start();
-        running.await_line("ready");
+        // The shell must know its child before it can pass anything on; who speaks first is open.
+        let (mut forwarding, mut ready) = (false, false);
+        while !(forwarding && ready) {
+            let line = running.line();
+            forwarding |= line == "forwarding";
+            ready |= line.starts_with("ready");
+        }
         running.signal(libc::SIGTERM);
         assert_eq!(running.await_line("signal"), "15");
         // The second is sent when the shell has got its own; they may have become one on the way.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use crate::error::{Context, Error, Result};
@@ -147,7 +147,7 @@ fn read(root: impl AsFd, name: &str) -> Result<String> {
     // O_NONBLOCK: a named pipe must not make us wait.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match rustix::fs::openat2(root, name, flags, Mode::empty(), resolve) {
+    let file = match crate::resolve::open(root, name, flags, resolve) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(String::new()),
         Err(errno) => return Err(Error::system(format!("open the image's /{name}"), errno)),

@@ -46,7 +46,7 @@ impl Tree {
     pub fn directory(&self, path: &[u8]) -> Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat2(&self.0, path, flags, Mode::empty(), RESOLVE)
+        crate::resolve::open(&self.0, path, flags, RESOLVE)
     }
 
     /// What is at `path`, not following a link in the last place; `None` when there is nothing.
@@ -55,13 +55,7 @@ impl Tree {
     /// `openat2(2)`.
     pub fn stat(&self, path: &[u8]) -> Result<Option<Stat>> {
         let path = if path.is_empty() { b"." } else { path };
-        match rustix::fs::openat2(
-            &self.0,
-            path,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-            RESOLVE,
-        ) {
+        match crate::resolve::open(&self.0, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, RESOLVE) {
             Ok(handle) => rustix::fs::fstat(handle).map(Some),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             // O_PATH|O_NOFOLLOW opens a link itself, but RESOLVE_NO_SYMLINKS refuses it; its directory has none.
