@@ -361,12 +361,14 @@ mod tests {
         let expected = ["memory", "cpu.cpus", "cpu", "pids.limit", "blockIO", "network.classID", "rdma.mlx5_1"];
         assert_eq!(fields, expected.map(|f| format!("linux.resources.{f}")));
         assert!(found[0].contains("needs the cgroup controller \"memory\"") && found[0].contains("there are hugetlb"));
-        // Saying that there is no limit asks for nothing.
-        let no_limits = serde_json::json!({"resources": {
-            "memory": {"limit": -1, "swap": -1, "disableOOMKiller": false}, "cpu": {"shares": 0, "quota": 0},
-            "pids": {"limit": -1}, "blockIO": {"weight": 0},
-        }});
-        assert_eq!(problems(no_limits, &only_hugetlb, true), Vec::<String>::new());
+        // Saying that there is no limit, or what is so anyway, asks for nothing.
+        for shares in [0, 1024] {
+            let no_limits = serde_json::json!({"resources": {
+                "memory": {"limit": -1, "swap": -1, "disableOOMKiller": false}, "cpu": {"shares": shares, "quota": 0},
+                "pids": {"limit": -1}, "blockIO": {"weight": 0},
+            }});
+            assert_eq!(problems(no_limits, &only_hugetlb, true), Vec::<String>::new());
+        }
     }
 
     #[test]

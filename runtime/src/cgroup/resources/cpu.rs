@@ -7,11 +7,15 @@ use super::{Compiler, Version};
 /// The kernel's period when none is set, in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
 
+/// What every cgroup has. containerd writes it into every configuration, also where no controller is there to be asked.
+const DEFAULT_SHARES: u64 = 1024;
+
 impl Compiler<'_> {
     pub(super) fn cpu(&mut self, resources: &LinuxResources) {
         let Some(cpu) = resources.cpu() else { return };
         self.cpuset(cpu);
-        if !asks_for_cpu(cpu) || !self.cpu_makes_sense(cpu) {
+        let there = self.version("cpu").is_some();
+        if !asks_for_cpu(cpu, there) || !self.cpu_makes_sense(cpu) {
             return;
         }
         match self.needed("cpu", "cpu") {
@@ -113,8 +117,10 @@ impl Compiler<'_> {
     }
 }
 
-fn asks_for_cpu(cpu: &LinuxCpu) -> bool {
-    let numbers = [cpu.shares(), cpu.period(), cpu.burst(), cpu.realtime_period()];
+/// Whether anything is asked for; without a controller all cgroups have equal shares, which is what the default says.
+fn asks_for_cpu(cpu: &LinuxCpu, there: bool) -> bool {
+    let shares = cpu.shares().filter(|&n| there || n != DEFAULT_SHARES);
+    let numbers = [shares, cpu.period(), cpu.burst(), cpu.realtime_period()];
     numbers.iter().any(|n| n.is_some_and(|n| n != 0))
         || cpu.quota().is_some_and(|n| n != 0)
         || cpu.realtime_runtime().is_some_and(|n| n != 0)
