@@ -32,9 +32,11 @@ fail() { printf '\nFAILED: %s\n' "$*" >&2; failed=1; }
 install_tools() {
     missing=
     for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm setsid:util-linux skopeo:skopeo \
-        dumb-init:dumb-init tini:tini catatonit:catatonit gcc:gcc; do
+        dumb-init:dumb-init tini:tini catatonit:catatonit gcc:gcc ip:iproute2 iptables:iptables umoci:umoci \
+        podman:podman containerd:containerd dockerd:docker.io runc:runc; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
     done
+    [ -e /usr/lib/podman/netavark ] || missing="$missing netavark aardvark-dns"
     [ -e /usr/include/seccomp.h ] || missing="$missing libseccomp-dev"
     # The dynamic busybox can not run in a root file system of its own.
     if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then

@@ -1,6 +1,5 @@
 //! A private corner of the machine for one test.
 
-use std::cell::Cell;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,7 @@ pub struct Lab {
     user: Option<User>,
     programs: PathBuf,
     runtime: PathBuf,
-    serial: Cell<u32>,
+    serial: AtomicU32,
 }
 
 /// An ordinary user of the machine.
@@ -87,7 +86,7 @@ impl Lab {
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("run")).expect("make the lab's directory");
         let mut lab =
-            Self { name, programs: programs(), runtime: PathBuf::new(), directory, user, serial: Cell::new(0) };
+            Self { name, programs: programs(), runtime: PathBuf::new(), directory, user, serial: AtomicU32::new(0) };
         if let Some(user) = &lab.user {
             lab.programs = copy_programs(&lab.programs, &lab.directory);
             fs::set_permissions(lab.directory.join("run"), fs::Permissions::from_mode(0o700)).expect("chmod");
@@ -124,8 +123,7 @@ impl Lab {
 
     /// A container id that nobody else uses.
     pub fn id(&self) -> String {
-        self.serial.set(self.serial.get() + 1);
-        format!("{}-{:02}", self.name, self.serial.get())
+        format!("{}-{:02}", self.name, self.next())
     }
 
     /// Makes a file below the lab's directory, owned by the lab's user.
@@ -183,8 +181,11 @@ impl Lab {
 
     /// A bundle with the default configuration for the lab's user and a root file system that has busybox and the probe.
     pub fn bundle(&self) -> Bundle {
-        self.serial.set(self.serial.get() + 1);
-        Bundle::new(self, &format!("bundle-{:02}", self.serial.get()))
+        Bundle::new(self, &format!("bundle-{:02}", self.next()))
+    }
+
+    fn next(&self) -> u32 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// `run`s a container of the bundle in the foreground until it ends.

@@ -91,6 +91,28 @@ impl Program {
         self
     }
 
+    /// Starts it with a terminal ([`crate::Terminal::open`]) as stdin, stdout, stderr and controlling terminal: what it says is
+    /// heard there. For the caller's own ids only.
+    ///
+    /// # Panics
+    /// When it can not be started.
+    pub fn start_on(self, terminal: &Path) -> Running {
+        let open = || File::options().read(true).write(true).open(terminal).expect("open the terminal");
+        let mut command = Command::new("setsid");
+        // Not the leader of a group yet, so that setsid(1) need not fork.
+        command.arg("--ctty").arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        command.stdin(open()).stdout(open()).stderr(open());
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", self.line));
+        let (stdout, err) = (File::from(memory_file()), memory_file());
+        Running { child: Some(child), stdout, heard: String::new(), err, line: self.line, deadline: self.deadline }
+    }
+
     /// Another deadline than [`DEADLINE`].
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {

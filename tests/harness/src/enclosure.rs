@@ -1,0 +1,88 @@
+//! A network and mount namespace of its own, where container engines may make bridges, rules and mounts as they like.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::lab::Lab;
+use crate::program::{Program, Running};
+use crate::{host, skipped};
+
+/// A lab (root's) whose engine runs behind walls: nothing that it does to the network or to mounts reaches the machine.
+///
+/// `/run` and `/dev/shm` are empty and its own, so engines find no state of others there.
+pub struct Enclosure {
+    holder: Running,
+    lab: Lab,
+}
+
+impl Enclosure {
+    /// A new one; `None`, and a SKIPPED line, without root or without one of the programs that the tests need.
+    pub fn new(programs: &[&str]) -> Option<Self> {
+        let lab = Lab::root()?;
+        if let Some(missing) = programs.iter().find(|program| host::which(program).is_none()) {
+            skipped(&format!("{missing} is not installed"));
+            return None;
+        }
+        let script = "set -e; ip link set lo up; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm; \
+                      mkdir /run/lock; echo ready; exec sleep infinity";
+        let words = ["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", script];
+        let mut holder = lab.program("unshare").args(words).start();
+        holder.hear("ready");
+        Some(Self { holder, lab })
+    }
+
+    /// The lab that it belongs to.
+    pub fn lab(&self) -> &Lab {
+        &self.lab
+    }
+
+    /// A program behind the walls.
+    pub fn program(&self, program: impl AsRef<Path>) -> Program {
+        let namespaces = format!("--target={}", self.holder.pid());
+        let directory = self.lab.path("");
+        let wd = format!("--wd={}", directory.display());
+        self.lab.program("nsenter").args([&namespaces, "--net", "--mount", &wd, "--"]).arg(program.as_ref())
+    }
+
+    /// What runtimes have left: their state below `/run`, one path a line. Engines that are closed leave nothing.
+    pub fn states_left(&self) -> String {
+        self.program("find").args(["/run", "-name", "state.json"]).run().ok().stdout()
+    }
+
+    /// Removes the cgroups that the engine itself has made, by their names; those that are not empty stay, and count as leaks.
+    pub fn remove_cgroups(&self, names: &[&str]) {
+        for cgroup in host::cgroups_named(self.lab.name()) {
+            let name = cgroup.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if names.contains(&name.as_str()) {
+                let _ = std::fs::remove_dir(cgroup);
+            }
+        }
+    }
+}
+
+/// Something costly that all tests of one file share while any of them uses it: an engine and its image.
+pub struct Shared<T>(Mutex<Weak<T>>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Shared<T> {
+    /// Nothing is made yet.
+    pub const fn new() -> Self {
+        Self(Mutex::new(Weak::new()))
+    }
+
+    /// The one that is there, or a new one. The last user ends it.
+    pub fn get(&self, make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = shared.upgrade() {
+            return Some(there);
+        }
+        let made = Arc::new(make()?);
+        *shared = Arc::downgrade(&made);
+        Some(made)
+    }
+}
