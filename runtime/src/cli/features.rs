@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::print;
 use crate::error::{Context, Result};
-use crate::plan::{MOUNT_OPTIONS, NamespaceKind};
+use crate::plan::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, MOUNT_OPTIONS, NamespaceKind};
 use crate::seccomp;
 
 /// Print what this runtime can do, as JSON (features.md of the runtime spec).
@@ -47,7 +47,11 @@ fn features() -> Value {
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
-            "netDevices": {"enabled": false}
+            "netDevices": {"enabled": false},
+            "memoryPolicy": {
+                "modes": MEMORY_POLICY_MODES.map(|(name, _)| name),
+                "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)
+            }
         },
         "annotations": {
             "org.opencontainers.pipkin-runtime.version": env!("CARGO_PKG_VERSION")

@@ -52,7 +52,7 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Parses strictly; only when that fails, capabilities that nobody knows are left out (config.md: they MUST be
-/// warned about) and it is tried again.
+/// warned about), what `oci-spec` spells in another way than the spec is put into its spelling, and it is tried again.
 fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String>)> {
     // serde would read a list as an object whose fields have no names.
     if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
@@ -64,7 +64,8 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String
     };
     if let Ok(mut value) = serde_json::from_slice::<Value>(text) {
         let warnings = drop_unknown_capabilities(&mut value);
-        if !warnings.is_empty() {
+        let respelled = respell(process_of(&mut value));
+        if respelled || !warnings.is_empty() {
             let (document, _) = parse(path, value.to_string().as_bytes())?;
             return Ok((document, warnings));
         }
@@ -77,10 +78,37 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String
     Err(Error::new(Kind::Invalid, format!("{}: {field}{cause}", path.display())))
 }
 
+/// The process of a configuration, or the document itself.
+fn process_of(document: &mut Value) -> &mut Value {
+    if document.get("process").is_some() { &mut document["process"] } else { document }
+}
+
+/// Whether something was spelled as the spec has it, and `oci-spec` does not: two scheduler flags, and lists of CPUs that
+/// are empty or have blanks.
+fn respell(process: &mut Value) -> bool {
+    let mut changed = false;
+    for flag in process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut).into_iter().flatten() {
+        let other = match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",
+            Some("SCHED_FLAG_DL_OVERRUN") => "SCHED_FLAG_D_L_OVERRUN",
+            _ => continue,
+        };
+        *flag = other.into();
+        changed = true;
+    }
+    for list in ["/execCPUAffinity/initial", "/execCPUAffinity/final"] {
+        let Some(list) = process.pointer_mut(list) else { continue };
+        let Some(text) = list.as_str().filter(|text| text.is_empty() || text.contains(' ')) else { continue };
+        let text = text.replace(' ', "");
+        *list = if text.is_empty() { Value::Null } else { text.into() };
+        changed = true;
+    }
+    changed
+}
+
 fn drop_unknown_capabilities(document: &mut Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    let process = if document.get("process").is_some() { &mut document["process"] } else { document };
-    let Some(sets) = process.get_mut("capabilities").and_then(Value::as_object_mut) else {
+    let Some(sets) = process_of(document).get_mut("capabilities").and_then(Value::as_object_mut) else {
         return warnings;
     };
     for (set, names) in sets {

@@ -7,7 +7,7 @@ use oci_spec::runtime::{LinuxCapabilities, Process, User};
 use super::Runtime;
 use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
-use crate::plan::{self, capability_bit};
+use crate::plan::{self, Surroundings, capability_bit};
 use crate::state::{Record, Status};
 use crate::{config, log, seccomp};
 
@@ -104,6 +104,7 @@ impl Runtime {
             process: process.process,
             seccomp_agent: process.seccomp_agent,
             oom_score_adj: process.oom_score_adj,
+            initial_affinity: process.initial_affinity,
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
         };
@@ -134,6 +135,7 @@ struct Compiled {
     process: plan::Process,
     seccomp_agent: Option<plan::SeccompAgent>,
     oom_score_adj: Option<i32>,
+    initial_affinity: Option<plan::NumberList>,
 }
 
 fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
@@ -150,6 +152,7 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
             if process.oom_score_adj().is_none() {
                 process.set_oom_score_adj(own.and_then(oci_spec::runtime::Process::oom_score_adj));
             }
+            inherit_scheduling(&mut process, own);
             process
         }
         ExecProcess::Changed(changes) => {
@@ -162,9 +165,34 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
     let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
     let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
     let maps = record.id_maps.as_ref();
-    let (process, oom_score_adj) = plan::compile_process(options.preserve_fds, &process, filter, maps, &mut problems);
+    let granted = match record.namespaces.contains(&plan::NamespaceKind::User) {
+        true => u64::MAX,
+        false => plan::own_capabilities()?,
+    };
+    let linux = config.spec.linux().as_ref();
+    let surroundings =
+        Surroundings { preserve_fds: options.preserve_fds, linux, seccomp: filter, id_maps: maps, granted };
+    let affinity = plan::compile_exec_affinity(&process, &mut problems);
+    let mut warnings = Vec::new();
+    let (mut process, oom_score_adj) = plan::compile_process(&process, surroundings, &mut warnings, &mut problems);
     problems.into_result()?;
-    Ok(Compiled { process, seccomp_agent, oom_score_adj })
+    warnings.iter().for_each(log::warn);
+    process.affinity = affinity.last;
+    Ok(Compiled { process, seccomp_agent, oom_score_adj, initial_affinity: affinity.initial })
+}
+
+/// What a process document leaves out is as for the container's own process, as with runc.
+fn inherit_scheduling(process: &mut Process, own: Option<&Process>) {
+    let Some(own) = own else { return };
+    if process.scheduler().is_none() {
+        process.set_scheduler(own.scheduler().clone());
+    }
+    if process.io_priority().is_none() {
+        process.set_io_priority(*own.io_priority());
+    }
+    if process.exec_cpu_affinity().is_none() {
+        process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());
+    }
 }
 
 fn change(mut process: Process, changes: &ProcessChanges) -> Result<Process> {

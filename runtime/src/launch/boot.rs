@@ -16,8 +16,8 @@ use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
-use crate::plan::{Host, Mount, MountKind, NamespaceKind, Plan, Start, Step};
-use crate::stage::{Task, open_source};
+use crate::plan::{Host, Mount, MountKind, NamespaceKind, Plan, Scheduling, Start, Step};
+use crate::stage::{Task, open_source, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status};
 
 /// What is to be booted, and what its caller wants of it.
@@ -73,6 +73,11 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         boot.directory.write_record(&boot.record)?;
     }
     let sources = open_sources(&mut boot.plan)?;
+    // What the stage has no right to in a user namespace.
+    let scheduling = match boot.plan.namespaces.has_own(NamespaceKind::User) {
+        true => std::mem::take(&mut boot.plan.inside.process.scheduling),
+        false => Scheduling::default(),
+    };
     let task = Task::Boot(boot.plan.inside.clone());
     let joins_first = boot.plan.namespaces.join_before_clone();
     let setting = Setting {
@@ -94,6 +99,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         undo.child = Some(wait_for_clone(undo.child.take(), &channel)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
+    set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel))?;
     let terminal =
         attend(&boot, child, undo.cgroup.as_ref(), &channel).map_err(|error| first_cause(error, &channel))?;
     channel.send(&Go::Proceed, None)?;

@@ -12,8 +12,8 @@ use super::{limits, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{NamespaceKind, Process, SeccompAgent};
-use crate::stage::{Exec, Task};
+use crate::plan::{NamespaceKind, NumberList, Process, Scheduling, SeccompAgent};
+use crate::stage::{Exec, Task, set_initial_affinity, set_scheduling};
 use crate::state::{Identity, Record, Status};
 
 /// What is to run, and where.
@@ -28,6 +28,8 @@ pub struct Join<'a> {
     pub seccomp_agent: Option<SeccompAgent>,
     /// Written from outside.
     pub oom_score_adj: Option<i32>,
+    /// The CPUs until the program is in the container's cgroup.
+    pub initial_affinity: Option<NumberList>,
     /// Where the terminal's master goes; without it the caller gets it.
     pub console_socket: Option<&'a Path>,
     /// Where the process's number is written.
@@ -53,11 +55,15 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     let beside = cgroup.as_ref().map(|cgroup| cgroup.clone_beside(init_pid)).transpose()?.flatten();
     let doors = cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default();
     let user_namespace = join.record.namespaces.contains(&NamespaceKind::User);
+    let mut process = join.process.clone();
+    // What the stage has no right to in a user namespace.
+    let scheduling = if user_namespace { std::mem::take(&mut process.scheduling) } else { Scheduling::default() };
+    join.initial_affinity.as_ref().map(set_initial_affinity).transpose()?;
     let task = Task::Join(Exec {
         namespaces: join.record.namespaces.clone(),
         user_namespace,
         id: join.record.document.id.clone(),
-        process: join.process.clone(),
+        process,
     });
     let setting = Setting {
         clone_flags: 0,
@@ -71,7 +77,8 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     };
     let (first, channel) = start_stage(&task, &setting)?;
     let child = wait_for_clone(Some(first), &channel)?;
-    match attend(join, &child, &channel) {
+    let attended = set_scheduling(Some(child.pid()), &scheduling).and_then(|()| attend(join, &child, &channel));
+    match attended {
         Ok(terminal) => Ok(Joined { child, channel, terminal }),
         Err(error) => {
             let error = first_cause(error, &channel);

@@ -83,6 +83,18 @@ impl Plan {
                 names.join(", ")
             }
         )?;
+        if let Some(scheduler) = &process.scheduling.scheduler {
+            writeln!(f, "  schedule as {scheduler}")?;
+        }
+        if let Some(priority) = &process.scheduling.io_priority {
+            writeln!(f, "  set the I/O priority {priority}")?;
+        }
+        if let Some(policy) = &process.memory_policy {
+            writeln!(f, "  take memory by {policy}")?;
+        }
+        if let Some(domain) = process.personality {
+            writeln!(f, "  set the personality {domain}")?;
+        }
         for limit in &process.rlimits {
             let name = limit.resource().map_or_else(|| limit.resource.to_string(), |resource| format!("{resource:?}"));
             writeln!(f, "  limit RLIMIT_{}: soft {}, hard {}", name.to_uppercase(), limit.soft, limit.hard)?;

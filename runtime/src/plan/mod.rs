@@ -7,11 +7,14 @@
 mod describe;
 mod devices;
 mod ids;
+mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod number_list;
 mod paths;
 mod process;
+mod scheduling;
 mod sysctl;
 mod unsupported;
 
@@ -22,14 +25,19 @@ use serde::{Deserialize, Serialize};
 
 pub use devices::{Device, DeviceKind};
 pub use ids::{IdMap, IdMaps};
+pub use memory_policy::MemoryPolicy;
+pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
 pub use mount_options::MOUNT_OPTIONS;
 pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
 pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
+pub use number_list::NumberList;
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
-pub(crate) use process::{compile_process, limit_error, seccomp_agent};
+pub(crate) use process::{Surroundings, compile_process, limit_error, own_capabilities, seccomp_agent};
+pub(crate) use scheduling::compile_exec_affinity;
+pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
 pub use sysctl::Sysctl;
 pub(crate) use unsupported::note_unsupported_process;
 
@@ -46,6 +54,8 @@ pub struct Host {
     pub euid: u32,
     /// Whether this process has all of root's rights over the machine: it is not in a user namespace of its own.
     pub initial_user_namespace: bool,
+    /// The capabilities that this process can hand on; bit n is capability n.
+    pub capabilities: u64,
 }
 
 impl Host {
@@ -55,6 +65,7 @@ impl Host {
             cgroups: cgroup::Layout::detect()?,
             euid: rustix::process::geteuid().as_raw(),
             initial_user_namespace: in_initial_user_namespace(),
+            capabilities: process::own_capabilities()?,
         })
     }
 
@@ -256,7 +267,8 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let sysctls = sysctl::compile(linux, &namespaces, problems);
     let rootfs = compile_rootfs(request, spec, problems);
     let steps = compile_steps(request, spec, &namespaces, &host.cgroups, cgroup.as_ref(), problems);
-    let process = process::compile(request, spec, id_maps.as_ref(), &mut warnings, problems);
+    let granted = if namespaces.has_own(NamespaceKind::User) { u64::MAX } else { host.capabilities };
+    let process = process::compile(request, spec, id_maps.as_ref(), granted, &mut warnings, problems);
     let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
@@ -456,7 +468,12 @@ pub(crate) mod tests {
             root: "/".into(),
             controllers: ["cpu", "cpuset", "io", "memory", "pids"].map(str::to_owned).to_vec(),
         };
-        Host { cgroups: cgroup::Layout { hierarchies: vec![unified] }, euid: 0, initial_user_namespace: true }
+        Host {
+            cgroups: cgroup::Layout { hierarchies: vec![unified] },
+            euid: 0,
+            initial_user_namespace: true,
+            capabilities: u64::MAX,
+        }
     }
 
     pub(crate) fn problems_of(spec: &str) -> String {

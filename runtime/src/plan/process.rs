@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
-use oci_spec::runtime::{Capabilities as CapabilityNames, PosixRlimitType, Spec};
+use oci_spec::runtime::{Capabilities as CapabilityNames, Linux, PosixRlimitType, Spec};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
 use super::Request;
 use super::ids::IdMaps;
-use crate::error::{Error, Problems};
+use super::memory_policy::{self, MemoryPolicy};
+use super::number_list::NumberList;
+use super::scheduling::{self, Scheduling};
+use crate::error::{Context, Error, Problems, Result};
 use crate::seccomp;
 
 /// The container's program.
@@ -33,6 +36,14 @@ pub struct Process {
     pub seccomp: Option<seccomp::Filter>,
     /// Set when all else is done.
     pub rlimits: Vec<Rlimit>,
+    /// Its share of CPUs and disks; in a user namespace the launcher sets it.
+    pub scheduling: Scheduling,
+    /// The CPUs of an `exec` (`execCPUAffinity.final`); without any, all that its cgroup allows.
+    pub affinity: Option<NumberList>,
+    /// Where its memory comes from.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Its execution domain (personality(2)).
+    pub personality: Option<u32>,
     /// How many descriptors from 3 on it keeps.
     pub preserve_fds: u32,
 }
@@ -85,6 +96,23 @@ impl Capabilities {
             permitted: bits(names.permitted().as_ref()),
             ambient: bits(names.ambient().as_ref()),
         }
+    }
+
+    /// Without those that can not be had here, each of which is a warning, not an error (config.md, "capabilities").
+    fn granted(self, granted: u64, warnings: &mut Vec<String>) -> Self {
+        let sets = [self.bounding, self.effective, self.inheritable, self.permitted, self.ambient];
+        let missing = sets.iter().fold(0, |all, set| all | set) & !granted;
+        if missing != 0 {
+            let names = caps::all().into_iter().filter(|capability| missing & capability.bitmask() != 0);
+            let mut names: Vec<String> = names.map(|capability| capability.to_string()).collect();
+            names.sort();
+            warnings.push(format!(
+                "process.capabilities: {} can not be granted, because this process does not have them itself",
+                names.join(", ")
+            ));
+        }
+        let [bounding, effective, inheritable, permitted, ambient] = sets.map(|set| set & granted);
+        Self { bounding, effective, inheritable, permitted, ambient }
     }
 }
 
@@ -188,6 +216,7 @@ pub(super) fn compile(
     request: &Request<'_>,
     spec: &Spec,
     id_maps: Option<&IdMaps>,
+    granted: u64,
     warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Option<Compiled> {
@@ -201,7 +230,11 @@ pub(super) fn compile(
         filter
     });
 
-    let (mut compiled, oom_score_adj) = compile_process(request.preserve_fds, process, seccomp, id_maps, problems);
+    // Checked, although it is for exec only.
+    let _ = scheduling::compile_exec_affinity(process, problems);
+    let linux = spec.linux().as_ref();
+    let surroundings = Surroundings { preserve_fds: request.preserve_fds, linux, seccomp, id_maps, granted };
+    let (mut compiled, oom_score_adj) = compile_process(process, surroundings, warnings, problems);
     if request.listen_fds > 0 {
         // sd_listen_fds(3): the container's first process is 1 in its own pid namespace, as runc has it in any.
         compiled.env.push(format!("LISTEN_FDS={}", request.listen_fds));
@@ -210,14 +243,33 @@ pub(super) fn compile(
     Some((compiled, oom_score_adj))
 }
 
+/// What a program's plan depends on beside the process document.
+pub(crate) struct Surroundings<'a> {
+    /// How many descriptors from 3 on it keeps.
+    pub preserve_fds: u32,
+    /// The container's configuration.
+    pub linux: Option<&'a Linux>,
+    /// The container's filter.
+    pub seccomp: Option<seccomp::Filter>,
+    /// Of the container's user namespace.
+    pub id_maps: Option<&'a IdMaps>,
+    /// The capabilities that can be handed on; bit n is capability n.
+    pub granted: u64,
+}
+
+/// The capabilities that this process can hand on (capabilities(7)).
+pub(crate) fn own_capabilities() -> Result<u64> {
+    Ok(rustix::thread::capabilities(None).step(|| "look up the own capabilities")?.permitted.bits())
+}
+
 /// Also for `exec`: everything of a process document.
 pub(crate) fn compile_process(
-    preserve_fds: u32,
     process: &oci_spec::runtime::Process,
-    seccomp: Option<seccomp::Filter>,
-    id_maps: Option<&IdMaps>,
+    surroundings: Surroundings<'_>,
+    warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Compiled {
+    let Surroundings { preserve_fds, linux, seccomp, id_maps, granted } = surroundings;
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         problems.add("process.args", "is empty: there is no program to run");
@@ -245,10 +297,14 @@ pub(crate) fn compile_process(
         cwd: Path::new("/").join(process.cwd()),
         terminal,
         user: compile_user(process.user(), id_maps, problems),
-        capabilities: compile_capabilities(process, problems),
+        capabilities: compile_capabilities(process, problems).granted(granted, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         seccomp,
         rlimits: compile_rlimits(process, problems),
+        scheduling: scheduling::compile(process, problems),
+        affinity: None,
+        memory_policy: memory_policy::compile(linux, problems),
+        personality: memory_policy::compile_personality(linux, problems),
         preserve_fds,
     };
     (compiled, compile_oom_score(process.oom_score_adj(), problems))

@@ -11,9 +11,6 @@ pub(crate) fn note_unsupported_process(process: &Process, problems: &mut Problem
     for (asked, field) in [
         (named(process.apparmor_profile()), "process.apparmorProfile"),
         (named(process.selinux_label()), "process.selinuxLabel"),
-        (process.io_priority().is_some(), "process.ioPriority"),
-        (process.scheduler().is_some(), "process.scheduler"),
-        (process.exec_cpu_affinity().is_some(), "process.execCPUAffinity"),
     ] {
         refuse(asked, field, problems);
     }
@@ -34,8 +31,6 @@ pub(super) fn note(spec: &Spec, problems: &mut Problems) {
     if let Some(linux) = spec.linux() {
         refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
         refuse(linux.intel_rdt().is_some(), "linux.intelRdt");
-        refuse(linux.memory_policy().is_some(), "linux.memoryPolicy");
-        refuse(linux.personality().is_some(), "linux.personality");
         refuse(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets");
         refuse(linux.mount_label().as_deref().is_some_and(|label| !label.is_empty()), "linux.mountLabel");
         for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {

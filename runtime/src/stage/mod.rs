@@ -15,6 +15,7 @@ mod procfs;
 mod program;
 mod protected_paths;
 mod root;
+mod scheduling;
 mod user;
 
 use std::convert::Infallible;
@@ -36,6 +37,7 @@ pub(crate) use self::mounts::open_source;
 pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;
 use self::root::Root;
+pub(crate) use self::scheduling::{set_initial_affinity, set_scheduling};
 
 /// How the launcher names the stage (`argv[0]`): the program that a caller of this library links must call
 /// [`enter_if_stage`] first of all.

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::console::Terminal;
-use super::{environment, explain, user};
+use super::{environment, explain, scheduling, user};
 use crate::channel::Channel;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Process, Rlimit, limit_error};
@@ -36,6 +36,8 @@ pub(super) fn prepare<'a>(process: &'a Process, terminal: Option<Terminal>) -> R
         Some(terminal) => terminal.take(&process.user)?,
         None => user::own_standard_descriptors(&process.user),
     }
+    scheduling::set_scheduling(None, &process.scheduling)?;
+    scheduling::settle(process)?;
     set_limits(&process.rlimits)?;
     let entered = enter_working_directory(process);
     user::become_user(&process.user, &process.capabilities)?;

@@ -4,4 +4,5 @@ pub mod bpf;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;

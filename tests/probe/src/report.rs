@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::process::{Resource, getrlimit};
+use rustix::time::ClockId;
 use serde_json::{Map, Value, json};
 
 /// Every fact, one object.
@@ -17,7 +18,7 @@ pub fn everything() -> Value {
     // Open descriptors first: reading the rest opens and closes more of them.
     let fds = open_fds();
     let status = fields("/proc/self/status");
-    json!({
+    let mut report = json!({
         "pid": std::process::id(),
         "ppid": rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get()),
         "pgid": rustix::process::getpgrp().as_raw_nonzero().get(),
@@ -64,8 +65,20 @@ pub fn everything() -> Value {
         "timens_offsets": table("/proc/self/timens_offsets"),
         "processes": processes(),
         "interfaces": names("/sys/class/net"),
-        "boot_clock_ns": boot_clock(),
-    })
+        "boot_clock_ns": clock(ClockId::Boottime),
+        "monotonic_clock_ns": clock(ClockId::Monotonic),
+    });
+    let rest = json!({
+        "scheduler": scheduler(),
+        "cpus_allowed": status.get("Cpus_allowed_list"),
+        "memory_policies": memory_policies(),
+        "personality": line("/proc/self/personality"),
+        "machine": rustix::system::uname().machine().to_str().ok(),
+    });
+    if let (Value::Object(report), Value::Object(rest)) = (&mut report, rest) {
+        report.extend(rest);
+    }
+    report
 }
 
 fn line(path: &str) -> Option<String> {
@@ -294,7 +307,25 @@ fn processes() -> BTreeMap<String, String> {
         .collect()
 }
 
-fn boot_clock() -> i128 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+/// proc_pid_stat(5), fields 19, 40 and 41: nice value, real-time priority and `SCHED_*`.
+fn scheduler() -> Option<Value> {
+    let stat = line("/proc/self/stat")?;
+    // The name, the second field, may have anything in it but is followed by the last bracket.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3)?.parse::<i64>().ok();
+    Some(json!({"nice": field(19), "priority": field(40), "policy": field(41)}))
+}
+
+/// What `/proc/self/numa_maps` says about each part of the memory, without repetitions.
+fn memory_policies() -> Option<Vec<String>> {
+    let text = fs::read_to_string("/proc/self/numa_maps").ok()?;
+    let mut policies: Vec<String> = text.lines().filter_map(|l| Some(l.split(' ').nth(1)?.to_owned())).collect();
+    policies.sort();
+    policies.dedup();
+    Some(policies)
+}
+
+fn clock(id: ClockId) -> i128 {
+    let now = rustix::time::clock_gettime(id);
     i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec)
 }
