@@ -6,10 +6,10 @@ TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN := $(TARGET_DIR)/$(TRIPLE)/release
 
-.PHONY: help build run test bench install uninstall
+.PHONY: help build run test test-vm bench install uninstall
 
 help: ## List these commands
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 build: ## Build the three programs
 	$(CARGO) build --release --locked
@@ -19,6 +19,9 @@ run: build ## Build, and boot the built-in image "hello" (as root or as an ordin
 
 test: ## Everything that is checked: format, lints, unit tests, containers on both cgroup layouts
 	@CARGO="$(CARGO)" tests/run.sh
+
+test-vm: ## What needs more than this machine: pure cgroup v2 with all controllers, systemd, AppArmor; in an emulated one
+	@CARGO="$(CARGO)" tests/vm/run.sh
 
 bench: ## Boot time, side by side with other runtimes and with the kernel's own price (root)
 	$(CARGO) build --release --locked --workspace

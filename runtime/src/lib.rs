@@ -12,6 +12,7 @@ pub mod container;
 pub mod error;
 pub mod launch;
 pub mod log;
+pub mod lsm;
 pub mod plan;
 pub mod seccomp;
 pub mod stage;

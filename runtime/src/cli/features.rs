@@ -43,8 +43,8 @@ fn features() -> Value {
                 "knownFlags": seccomp.known_flags,
                 "supportedFlags": seccomp.supported_flags
             },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
             "netDevices": {"enabled": false},

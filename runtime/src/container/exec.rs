@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
 use crate::plan::{self, Surroundings, capability_bit};
 use crate::state::{Record, Status};
-use crate::{config, log, seccomp};
+use crate::{config, log, lsm, seccomp};
 
 /// What `exec` takes beside the container's name.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +153,14 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
                 process.set_oom_score_adj(own.and_then(oci_spec::runtime::Process::oom_score_adj));
             }
             inherit_scheduling(&mut process, own);
+            // Whoever does not name another wall is behind the container's.
+            let own_label = |label: fn(&Process) -> &Option<String>| own.and_then(|own| label(own).clone());
+            if process.apparmor_profile().as_deref().is_none_or(str::is_empty) {
+                process.set_apparmor_profile(own_label(Process::apparmor_profile));
+            }
+            if process.selinux_label().as_deref().is_none_or(str::is_empty) {
+                process.set_selinux_label(own_label(Process::selinux_label));
+            }
             process
         }
         ExecProcess::Changed(changes) => {
@@ -160,7 +168,6 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
             change(own, changes)?
         }
     };
-    plan::note_unsupported_process(&process, &mut problems);
     let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
     let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
@@ -170,8 +177,14 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
         false => plan::own_capabilities()?,
     };
     let linux = config.spec.linux().as_ref();
-    let surroundings =
-        Surroundings { preserve_fds: options.preserve_fds, linux, seccomp: filter, id_maps: maps, granted };
+    let surroundings = Surroundings {
+        preserve_fds: options.preserve_fds,
+        linux,
+        seccomp: filter,
+        id_maps: maps,
+        granted,
+        modules: lsm::Modules::detect(),
+    };
     let affinity = plan::compile_exec_affinity(&process, &mut problems);
     let mut warnings = Vec::new();
     let (mut process, oom_score_adj) = plan::compile_process(&process, surroundings, &mut warnings, &mut problems);

@@ -99,6 +99,12 @@ impl Plan {
             let name = limit.resource().map_or_else(|| limit.resource.to_string(), |resource| format!("{resource:?}"));
             writeln!(f, "  limit RLIMIT_{}: soft {}, hard {}", name.to_uppercase(), limit.soft, limit.hard)?;
         }
+        if let Some(profile) = &process.labels.apparmor {
+            writeln!(f, "  run under the AppArmor profile {profile}")?;
+        }
+        if let Some(label) = &process.labels.selinux {
+            writeln!(f, "  run under the SELinux label {label}")?;
+        }
         if process.no_new_privileges {
             writeln!(f, "  set no_new_privs")?;
         }

@@ -28,8 +28,8 @@ pub use ids::{IdMap, IdMaps};
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
 pub use mount_options::MOUNT_OPTIONS;
-pub(crate) use mounts::is_protected_proc;
 pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
+pub(crate) use mounts::{CONTEXT, is_protected_proc};
 pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use number_list::NumberList;
@@ -39,10 +39,10 @@ pub(crate) use process::{Surroundings, compile_process, limit_error, own_capabil
 pub(crate) use scheduling::compile_exec_affinity;
 pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
 pub use sysctl::Sysctl;
-pub(crate) use unsupported::note_unsupported_process;
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
+use crate::lsm;
 use crate::state::Document;
 
 /// What the plan depends on besides the configuration.
@@ -56,6 +56,8 @@ pub struct Host {
     pub initial_user_namespace: bool,
     /// The capabilities that this process can hand on; bit n is capability n.
     pub capabilities: u64,
+    /// The security modules that labels can be set with.
+    pub modules: lsm::Modules,
 }
 
 impl Host {
@@ -66,6 +68,7 @@ impl Host {
             euid: rustix::process::geteuid().as_raw(),
             initial_user_namespace: in_initial_user_namespace(),
             capabilities: process::own_capabilities()?,
+            modules: lsm::Modules::detect(),
         })
     }
 
@@ -266,9 +269,9 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
     let sysctls = sysctl::compile(linux, &namespaces, problems);
     let rootfs = compile_rootfs(request, spec, problems);
-    let steps = compile_steps(request, spec, &namespaces, &host.cgroups, cgroup.as_ref(), problems);
+    let steps = compile_steps(request, spec, &namespaces, host, cgroup.as_ref(), problems);
     let granted = if namespaces.has_own(NamespaceKind::User) { u64::MAX } else { host.capabilities };
-    let process = process::compile(request, spec, id_maps.as_ref(), granted, &mut warnings, problems);
+    let process = process::compile(request, spec, id_maps.as_ref(), granted, host.modules, &mut warnings, problems);
     let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
@@ -366,13 +369,16 @@ fn compile_steps(
     request: &Request<'_>,
     spec: &Spec,
     namespaces: &Namespaces,
-    layout: &cgroup::Layout,
+    host: &Host,
     cgroup: Option<&cgroup::Plan>,
     problems: &mut Problems,
 ) -> Vec<Step> {
     let linux = spec.linux().as_ref();
     let record = cgroup.map(cgroup::Plan::record);
-    let mounts = mounts::compile(request.bundle, spec, namespaces, layout, record.as_ref(), problems);
+    let mut mounts = mounts::compile(request.bundle, spec, namespaces, &host.cgroups, record.as_ref(), problems);
+    if let Some(label) = lsm::compile_mount_label(linux, host.modules, problems) {
+        mounts.iter_mut().for_each(|mount| mount.kind.label(&label));
+    }
     let makes_dev = mounts::makes_dev(&mounts);
     let mut steps: Vec<Step> = mounts.into_iter().map(Step::Mount).collect();
     if makes_dev {
@@ -473,6 +479,7 @@ pub(crate) mod tests {
             euid: 0,
             initial_user_namespace: true,
             capabilities: u64::MAX,
+            modules: lsm::Modules::default(),
         }
     }
 

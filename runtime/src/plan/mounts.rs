@@ -56,6 +56,26 @@ pub enum MountKind {
     Cgroup(CgroupView),
 }
 
+impl MountKind {
+    /// All files of a new file system get this SELinux context (`context=`, mount(8)), unless its own options say another
+    /// one. Those of the kernel have contexts from the policy, bind mounts keep those of their files.
+    pub(super) fn label(&mut self, context: &str) {
+        match self {
+            Self::Filesystem { filesystem, .. } if matches!(filesystem.as_str(), "proc" | "sysfs" | "cgroup2") => {}
+            Self::Filesystem { parameters, .. } => {
+                if parameters.iter().all(|parameter| parameter.context().is_none()) {
+                    parameters.push(Parameter::Value { key: CONTEXT.to_owned(), value: context.to_owned() });
+                }
+            }
+            Self::Bind { .. } => {}
+            Self::Cgroup(view) => view.context = Some(context.to_owned()),
+        }
+    }
+}
+
+/// SELinux's mount option.
+pub(crate) const CONTEXT: &str = "context";
+
 /// How the container sees its cgroups.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct CgroupView {
@@ -63,6 +83,8 @@ pub struct CgroupView {
     pub hierarchies: Vec<cgroup::CgroupMount>,
     /// A new cgroup namespace: the hierarchies are mounted anew, with the container's directory as their root.
     pub namespace: bool,
+    /// The SELinux context of the directory that several hierarchies are in.
+    pub context: Option<String>,
 }
 
 /// An option for a file system (fsconfig(2)).
@@ -84,6 +106,14 @@ impl Parameter {
     /// Longer than fsconfig(2) takes.
     pub(crate) fn is_long(&self) -> bool {
         matches!(self, Self::Value { value, .. } if value.len() > 255)
+    }
+
+    /// The SELinux context that it sets.
+    pub(crate) fn context(&self) -> Option<&str> {
+        match self {
+            Self::Value { key, value } if key == CONTEXT => Some(value),
+            _ => None,
+        }
     }
 }
 
@@ -307,9 +337,11 @@ fn new_filesystem(
 fn cgroup_view(namespaces: &Namespaces, layout: &cgroup::Layout, record: Option<&cgroup::Record>) -> MountKind {
     let namespace = namespaces.makes(NamespaceKind::Cgroup);
     match record {
-        Some(record) => {
-            MountKind::Cgroup(CgroupView { hierarchies: record.mounts_among(&layout.hierarchies), namespace })
-        }
+        Some(record) => MountKind::Cgroup(CgroupView {
+            hierarchies: record.mounts_among(&layout.hierarchies),
+            namespace,
+            context: None,
+        }),
         None if namespace && layout.is_unified() => MountKind::Filesystem {
             filesystem: "cgroup2".to_owned(),
             source: "cgroup".to_owned(),
@@ -385,6 +417,26 @@ mod tests {
         let mount = first(r#"[{"destination":"data/../x","source":"data","options":["rbind","ro"]}]"#);
         assert_eq!(mount.destination, Path::new("/x"));
         assert_eq!(mount.kind, MountKind::Bind { source: "/bundle/data".into(), recursive: true, nofollow: false });
+    }
+
+    #[test]
+    fn a_mount_label_is_for_file_systems_that_have_none_of_their_own() {
+        let labelled = |mount: &str| {
+            let mut mount = first(mount);
+            mount.kind.label("u:r:t:s0:c1,c2");
+            mount.to_string()
+        };
+        let text = labelled(r#"[{"destination":"/a","type":"tmpfs","options":["mode=700"]}]"#);
+        assert_eq!(text, "mount tmpfs on /a mode=700 context=u:r:t:s0:c1,c2");
+        let text = labelled(r#"[{"destination":"/a","type":"tmpfs","options":["context=own"]}]"#);
+        assert_eq!(text, "mount tmpfs on /a context=own");
+        for other in [
+            r#"[{"destination":"/proc","type":"proc"}]"#,
+            r#"[{"destination":"/sys","type":"sysfs"}]"#,
+            r#"[{"destination":"/a","source":"/x","options":["bind"]}]"#,
+        ] {
+            assert_eq!(labelled(other), first(other).to_string());
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::memory_policy::{self, MemoryPolicy};
 use super::number_list::NumberList;
 use super::scheduling::{self, Scheduling};
 use crate::error::{Context, Error, Problems, Result};
+use crate::lsm::{Labels, Modules};
 use crate::seccomp;
 
 /// The container's program.
@@ -32,6 +33,8 @@ pub struct Process {
     pub capabilities: Capabilities,
     /// `no_new_privs` (prctl(2)).
     pub no_new_privileges: bool,
+    /// What it runs under from its exec on.
+    pub labels: Labels,
     /// The system calls it may make.
     pub seccomp: Option<seccomp::Filter>,
     /// Set when all else is done.
@@ -217,6 +220,7 @@ pub(super) fn compile(
     spec: &Spec,
     id_maps: Option<&IdMaps>,
     granted: u64,
+    modules: Modules,
     warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Option<Compiled> {
@@ -233,7 +237,7 @@ pub(super) fn compile(
     // Checked, although it is for exec only.
     let _ = scheduling::compile_exec_affinity(process, problems);
     let linux = spec.linux().as_ref();
-    let surroundings = Surroundings { preserve_fds: request.preserve_fds, linux, seccomp, id_maps, granted };
+    let surroundings = Surroundings { preserve_fds: request.preserve_fds, linux, seccomp, id_maps, granted, modules };
     let (mut compiled, oom_score_adj) = compile_process(process, surroundings, warnings, problems);
     if request.listen_fds > 0 {
         // sd_listen_fds(3): the container's first process is 1 in its own pid namespace, as runc has it in any.
@@ -255,6 +259,8 @@ pub(crate) struct Surroundings<'a> {
     pub id_maps: Option<&'a IdMaps>,
     /// The capabilities that can be handed on; bit n is capability n.
     pub granted: u64,
+    /// The security modules that labels can be set with.
+    pub modules: Modules,
 }
 
 /// The capabilities that this process can hand on (capabilities(7)).
@@ -269,7 +275,7 @@ pub(crate) fn compile_process(
     warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Compiled {
-    let Surroundings { preserve_fds, linux, seccomp, id_maps, granted } = surroundings;
+    let Surroundings { preserve_fds, linux, seccomp, id_maps, granted, modules } = surroundings;
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         problems.add("process.args", "is empty: there is no program to run");
@@ -299,6 +305,7 @@ pub(crate) fn compile_process(
         user: compile_user(process.user(), id_maps, problems),
         capabilities: compile_capabilities(process, problems).granted(granted, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
+        labels: Labels::compile(process, modules, problems),
         seccomp,
         rlimits: compile_rlimits(process, problems),
         scheduling: scheduling::compile(process, problems),

@@ -130,12 +130,12 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     rustix::process::umask(Mode::empty());
     namespaces::enter(inside, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
-    user::join_session_keyring(&inside.id)?;
+    let procfs = Procfs::of_container(inside)?;
+    procfs.join_session_keyring(&inside.id, &inside.process)?;
     if inside.loopback {
         crate::sys::network::bring_loopback_up().step(|| "bring the interface lo up")?;
     }
     let root = pivot::open_rootfs(&inside.rootfs)?;
-    let procfs = Procfs::of_container(inside)?;
     if inside.new_cgroup_namespace {
         namespaces::unshare(NamespaceKind::Cgroup)?;
     }
@@ -155,6 +155,7 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     for sysctl in &inside.sysctls {
         procfs.write_sysctl(sysctl)?;
     }
+    procfs.set_exec_labels(&inside.process)?;
     drop((root, procfs));
     let prepared = program::prepare(&inside.process, terminal)?;
     // Before the launcher hears that all is ready: whoever looks after `create` must see a created container.
@@ -246,7 +247,10 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     let init = init.ok_or_else(|| Error::new(Kind::System, "the container's process was not handed over"))?;
     namespaces::join_process(exec, init, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
-    user::join_session_keyring(&exec.id)?;
+    let procfs = Procfs::of_process(&exec.process)?;
+    procfs.join_session_keyring(&exec.id, &exec.process)?;
+    procfs.set_exec_labels(&exec.process)?;
+    drop(procfs);
     let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the container's root")?;
     let root = Root::from(top);

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
@@ -12,7 +12,7 @@ use super::procfs::Procfs;
 use super::root::{Root, path_of};
 use crate::cgroup::{CgroupMount, Version};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::{Attributes, CgroupView, Mount, MountKind, Parameter};
+use crate::plan::{Attributes, CONTEXT, CgroupView, Mount, MountKind, Parameter};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// What is still to be done to a mount when everything is mounted.
@@ -87,6 +87,9 @@ fn new_filesystem(
         (None, _) => open_directory(root, &mount.destination)?,
     };
     let parameters = parameters.iter().chain(&mode);
+    // It takes no context= (selinux(8)); its root is labelled instead.
+    let context = parameters.clone().find_map(|parameter| parameter.context()).filter(|_| filesystem == "mqueue");
+    let parameters = parameters.filter(|parameter| context.is_none() || parameter.context().is_none());
     if mount.destination != Path::new("/proc") && Procfs::contains(&target) {
         check_below_proc(&target, &mount.destination)?;
     }
@@ -100,8 +103,19 @@ fn new_filesystem(
         let covered = covered.on("open", &mount.destination)?;
         copy_up::copy(covered, &handle).map_err(|error| error.during("tmpcopyup"))?;
     }
+    if let Some(context) = context {
+        label(&handle, context)?;
+    }
     attach(&handle, &target)?;
     Ok(handle)
+}
+
+/// Sets the SELinux context of a file system's root.
+fn label(handle: &OwnedFd, context: &str) -> Result<()> {
+    let step = || format!("linux.mountLabel: label its root {context:?}");
+    let top = rustix::fs::openat(handle, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::fsetxattr(top.step(step)?, "security.selinux", context.as_bytes(), flags).step(step)
 }
 
 /// A tmpfs is filled before it becomes read-only: by a copy, by mount points and devices in it.
@@ -122,7 +136,12 @@ fn classic_mount<'a>(
     parameters: impl Iterator<Item = &'a Parameter>,
     target: &OwnedFd,
 ) -> Result<OwnedFd> {
-    let data = parameters.map(ToString::to_string).collect::<Vec<_>>().join(",");
+    // A context may have commas in it (categories), and is quoted then.
+    let text = |parameter: &Parameter| match parameter.context() {
+        Some(context) => format!("{CONTEXT}=\"{context}\""),
+        None => parameter.to_string(),
+    };
+    let data = parameters.map(text).collect::<Vec<_>>().join(",");
     let place = format!("/proc/self/fd/{}", target.as_raw_fd());
     let flags = nix::mount::MsFlags::empty();
     nix::mount::mount(Some(source), place.as_str(), Some(filesystem), flags, Some(data.as_str()))
@@ -316,8 +335,9 @@ fn cgroups(root: &Root, mount: &Mount, view: &CgroupView) -> Result<OwnedFd> {
             | libc::MOUNT_ATTR_NOEXEC,
         clear: mount.attributes.clear,
     };
-    let mode = [Parameter::Value { key: "mode".to_owned(), value: "755".to_owned() }];
-    let tmpfs = make_filesystem("tmpfs", "tmpfs", mode.iter(), attributes)?;
+    let mode = Parameter::Value { key: "mode".to_owned(), value: "755".to_owned() };
+    let context = view.context.clone().map(|value| Parameter::Value { key: CONTEXT.to_owned(), value });
+    let tmpfs = make_filesystem("tmpfs", "tmpfs", [Some(mode), context].iter().flatten(), attributes)?;
     attach(&tmpfs, &target)?;
     for hierarchy in &view.hierarchies {
         let name = hierarchy.name.as_str();

@@ -47,7 +47,8 @@ impl Identity {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // EINVAL: a number whose process is being reaped at this moment (Linux before 6.9).
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
             Err(errno) => return Err(Error::system(format!("open process {}", self.pid), errno)),
         };
         // Looked at after it was opened: the number can not have been used anew in between.

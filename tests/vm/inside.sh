@@ -1,0 +1,33 @@
+#!/bin/sh
+# Runs in the machine that run.sh starts, as root, from pipkin-tests.service. What it says goes to the second serial line.
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PIPKIN_BIN_DIR=/pipkin/bin PIPKIN_TEST_VIEW=v2 PIPKIN_TEST_RUN=vm RUST_BACKTRACE=1
+for module in /pipkin/modules/*.ko; do
+    busybox insmod "$module" || echo "insmod $module failed"
+done
+mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+mount -o remount,size=1g /tmp 2>/dev/null || mount -t tmpfs -o size=1g tmpfs /tmp
+# systemd enables only the controllers that some unit uses; what is made beside it may use all.
+for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control
+done
+useradd --create-home pipkin-test
+loginctl enable-linger pipkin-test
+systemctl start "user@$(id -u pipkin-test).service"
+echo "pipkin-vm: Linux $(uname -r), $(systemctl --version | head -n 1), $(cat /sys/kernel/security/lsm)"
+echo "pipkin-vm: controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
+
+if [ "$(cat /pipkin/shell)" = yes ]; then
+    cd /pipkin && setsid -c sh -i </dev/ttyS1 >/dev/ttyS1 2>&1
+    systemctl poweroff -ff
+fi
+
+failed=0
+for name in $(cat /pipkin/list); do
+    begin=$(date +%s)
+    echo "pipkin-vm: $name"
+    "/pipkin/tests/deps/$name" --test-threads 2 2>&1 || failed=$((failed + 1))
+    echo "pipkin-vm: $name took $(($(date +%s) - begin)) s"
+done
+find /sys/fs/cgroup -type d -name '*pkt-*' -o -type d -name '*pipkin-test-*' | sed 's/^/left behind: /'
+echo "pipkin-vm: exit $failed"
+systemctl poweroff -ff
