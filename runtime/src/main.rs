@@ -1,8 +1,22 @@
 //! `pipkin-runtime`: the OCI runtime that engines call.
+#![no_main]
 
-use std::process::ExitCode;
+use std::io::Write;
 
-fn main() -> ExitCode {
+use pipkin_runtime::sys::process::{exit_now, open_standard_descriptors, write_errors_not_signals};
+
+#[cfg(own_start)]
+#[path = "sys/start.rs"]
+mod start;
+
+/// The C library's `main`. Rust's own would look through /proc/self/maps and make a signal stack first, twice at every boot.
+#[unsafe(no_mangle)]
+extern "C" fn main() -> std::ffi::c_int {
     pipkin_runtime::stage::enter_if_stage();
-    pipkin_runtime::cli::main()
+    open_standard_descriptors();
+    write_errors_not_signals();
+    let status = pipkin_runtime::cli::main();
+    // A reader that has gone away is no error worth a word.
+    let _ = std::io::stdout().flush();
+    exit_now(status.into())
 }

@@ -18,7 +18,6 @@ mod state;
 mod update;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -76,21 +75,21 @@ enum Command {
 }
 
 /// Parses, runs, and turns the result into an exit status.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(u8::from(error.use_stderr()));
+            return u8::from(error.use_stderr());
         }
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
     let result = log::set_up(cli.log.as_deref(), cli.log_format, cli.debug).and_then(|()| cli.run());
     match result {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => {
             log::error(error);
-            ExitCode::from(failure)
+            failure
         }
     }
 }

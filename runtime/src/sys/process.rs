@@ -123,6 +123,26 @@ pub fn standard_descriptor(number: RawFd) -> Option<BorrowedFd<'static>> {
     Some(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
+/// Opens /dev/null in the place of each standard descriptor that the caller has closed, so that none of them becomes
+/// anything else by accident.
+pub fn open_standard_descriptors() {
+    for number in 0..=2 {
+        // The lowest free number is the one that is missing.
+        if standard_descriptor(number).is_none()
+            && let Ok(null) = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR, rustix::fs::Mode::empty())
+        {
+            std::mem::forget(null);
+        }
+    }
+}
+
+/// Ignores SIGPIPE: a write to a pipe that nobody reads is an error to be handled. Programs that are executed later get the
+/// default back.
+pub fn write_errors_not_signals() {
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Resets every signal's disposition to the default and unblocks all: what a new program expects to find.
 pub fn reset_signals() -> Result<(), Errno> {
     // SAFETY: an all-zero sigaction is SIG_DFL without flags; changing dispositions touches no memory of ours.
