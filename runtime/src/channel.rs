@@ -133,6 +133,11 @@ impl Channel {
         }
     }
 
+    /// Whether there are some of those that came too early.
+    pub fn has_early(&self) -> bool {
+        !self.early.borrow().is_empty()
+    }
+
     /// Reports that came too early are given again, in order.
     pub fn put_back(&self, reports: Vec<Received>) {
         self.early.borrow_mut().extend(reports);

@@ -23,6 +23,8 @@ pub enum Kind {
     CommandNotFound,
     /// The container's program can not be executed (126 to a shell).
     CommandNotExecutable,
+    /// Somebody asked for the end (SIGINT, SIGTERM) before it was done.
+    Interrupted,
     /// The kernel refused something.
     System,
 }

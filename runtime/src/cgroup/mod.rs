@@ -28,6 +28,7 @@ mod resources;
 mod restrict;
 mod setting;
 pub mod stats;
+mod sub_cgroup;
 mod systemd;
 mod update;
 
@@ -36,7 +37,8 @@ pub use enter::enter_through;
 pub use handle::Cgroup;
 pub use layout::{Hierarchy, Layout, Version};
 pub use oom::OomEvents;
-pub use plan::Plan;
+pub use plan::{Driving, Manager, Plan};
 pub use record::{CgroupMount, Record};
 pub use stats::Stats;
+pub use sub_cgroup::SubCgroups;
 pub use systemd::Unit;

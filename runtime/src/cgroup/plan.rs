@@ -35,6 +35,27 @@ pub struct Plan {
     pub(super) properties: Vec<Property>,
 }
 
+/// Who makes the cgroups.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Manager {
+    /// The runtime, by the file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, asked over D-Bus.
+    Systemd,
+    /// Nobody: containers stay in the caller's cgroup.
+    Disabled,
+}
+
+/// What the caller of the runtime wants of cgroups, whatever the container.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Driving {
+    /// Who makes them.
+    pub manager: Manager,
+    /// Whether a container goes without where none may be made and none is asked for; `None`: unless the caller is root.
+    pub forgiving: Option<bool>,
+}
+
 /// Where the cgroup is to be.
 enum Place {
     Path(CgroupsPath),
@@ -73,13 +94,15 @@ impl Plan {
     /// Every problem goes to `problems`, with its field's path. `privileged` says whether the runtime has the first user
     /// namespace's root privileges: without, no device rules are made. `None`: the container runs in the caller's cgroup,
     /// because there is no hierarchy, or because nothing is asked for and version 1, which can not be delegated, is what
-    /// an unprivileged caller has. With `systemd`, a scope is started for it (version 2 alone).
+    /// a `forgiving` caller has: one that goes without a cgroup where it may not make one. With `systemd`, a scope is
+    /// started for it (version 2 alone).
     pub fn compile(
         id: &str,
         linux: Option<&Linux>,
         layout: &Layout,
         privileged: bool,
         systemd: bool,
+        forgiving: bool,
         problems: &mut Problems,
     ) -> Option<Plan> {
         let asked_path = linux.and_then(|l| l.cgroups_path().as_deref());
@@ -112,7 +135,7 @@ impl Plan {
                 .add(devices_field, "needs the cgroup controller \"devices\" or cgroup version 2; neither is mounted");
         }
 
-        let optional = !systemd && !privileged && settings.is_empty() && asked_path.is_none();
+        let optional = !systemd && forgiving && settings.is_empty() && asked_path.is_none();
         if layout.hierarchies.is_empty() || (optional && !layout.is_unified()) {
             return None;
         }
@@ -126,6 +149,17 @@ impl Plan {
             Place::Path(_) => None,
         };
         Some(Plan { groups, spare, devices, optional, owner: None, unit, properties: Vec::new() })
+    }
+
+    /// Without a cgroup there are no limits: notes every one that is asked for.
+    pub fn refuse_limits(linux: Option<&Linux>, layout: &Layout, problems: &mut Problems) {
+        let Some(resources) = linux.and_then(|l| l.resources().as_ref()) else { return };
+        let mut compiler = Compiler { layout, settings: Vec::new(), problems, prefix: "linux.resources.", fresh: true };
+        compiler.compile(resources);
+        for setting in std::mem::take(&mut compiler.settings) {
+            let message = "needs a cgroup, and cgroups are disabled; leave the limit or --cgroup-manager=disabled out";
+            problems.add(setting.field, message);
+        }
     }
 
     /// Hands the cgroup to `uid` (a user of the host), so that the container can divide it: for a container with its own
@@ -247,7 +281,7 @@ mod tests {
 
     fn compile(linux: Option<&Linux>, layout: &Layout) -> Plan {
         let mut problems = Problems::default();
-        let plan = Plan::compile("box", linux, layout, true, false, &mut problems);
+        let plan = Plan::compile("box", linux, layout, true, false, false, &mut problems);
         assert!(problems.is_empty(), "{problems:?}");
         plan.unwrap()
     }
@@ -255,7 +289,7 @@ mod tests {
     fn problems(linux: serde_json::Value, layout: &Layout, privileged: bool) -> Vec<String> {
         let linux: Linux = serde_json::from_value(linux).unwrap();
         let mut problems = Problems::default();
-        Plan::compile("box", Some(&linux), layout, privileged, false, &mut problems);
+        Plan::compile("box", Some(&linux), layout, privileged, false, !privileged, &mut problems);
         problems.iter().map(|p| format!("{}: {}", p.field, p.message)).collect()
     }
 
@@ -341,8 +375,9 @@ mod tests {
     #[test]
     fn without_rights_and_wishes_there_is_no_cgroup_or_only_if_it_is_delegated() {
         let rootless = linux(config!("runc-spec-rootless"));
-        let compile =
-            |layout: &Layout| Plan::compile("box", rootless.as_ref(), layout, false, false, &mut Problems::default());
+        let compile = |layout: &Layout| {
+            Plan::compile("box", rootless.as_ref(), layout, false, false, true, &mut Problems::default())
+        };
         assert_eq!(compile(&hybrid()), None);
         assert_eq!(compile(&Layout::default()), None);
         let delegated = compile(&unified()).unwrap();
@@ -468,7 +503,7 @@ mod tests {
         }))
         .unwrap();
         let mut problems = Problems::default();
-        let plan = Plan::compile("box", Some(&linux), &unified(), true, true, &mut problems).unwrap();
+        let plan = Plan::compile("box", Some(&linux), &unified(), true, true, false, &mut problems).unwrap();
         assert_eq!(directories(&plan), ["/sys/fs/cgroup/machine.slice/libpod-1234.scope"]);
         assert_eq!(plan.record().unit.unwrap().name, "libpod-1234.scope");
         let annotations = |key: &str, value: &str| HashMap::from([(key.to_owned(), value.to_owned())]);
@@ -480,7 +515,7 @@ mod tests {
         assert_eq!(problems.iter().next().unwrap().field, "annotations.org.systemd.property.PIDs");
 
         let mut problems = Problems::default();
-        Plan::compile("box", Some(&linux), &hybrid(), true, true, &mut problems);
+        Plan::compile("box", Some(&linux), &hybrid(), true, true, false, &mut problems);
         assert_eq!(problems.iter().map(|p| p.field.as_str()).collect::<Vec<_>>(), ["--systemd-cgroup"]);
     }
 }

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::container::{CreateOptions, Runtime};
 use crate::error::Result;
+use crate::launch::NotifySocket;
 
 /// Make a container; its program waits for `start`.
 #[derive(Args, Debug)]
@@ -30,24 +31,38 @@ pub(super) struct Bundle {
     /// Pass so many descriptors from 3 on to the program.
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// Move the root file system over the host's instead of pivot_root(2); for a host that runs from an initramfs.
+    #[arg(long)]
+    no_pivot: bool,
+    /// Let the container have the caller's session keyring.
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// A Unix socket that gets the descriptor of the container's first process.
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
 }
 
-impl From<Bundle> for CreateOptions {
-    fn from(bundle: Bundle) -> Self {
+impl Bundle {
+    pub fn options(self) -> Result<CreateOptions> {
+        let bundle = self;
         let listen_fds = listen_fds();
-        Self {
+        Ok(CreateOptions {
             bundle: bundle.bundle,
             console_socket: bundle.console_socket,
             pid_file: bundle.pid_file,
             preserve_fds: bundle.preserve_fds.saturating_add(listen_fds),
             listen_fds,
-            stop_signal: None,
-        }
+            no_pivot: bundle.no_pivot,
+            no_new_keyring: bundle.no_new_keyring,
+            pidfd_socket: bundle.pidfd_socket,
+            notify_socket: NotifySocket::of_caller()?,
+            ..CreateOptions::default()
+        })
     }
 }
 
 /// sd_listen_fds(3): how many sockets systemd handed to this very process.
-fn listen_fds() -> u32 {
+pub(super) fn listen_fds() -> u32 {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let for_us = number("LISTEN_PID") == Some(std::process::id());
     if for_us { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
@@ -55,6 +70,6 @@ fn listen_fds() -> u32 {
 
 impl Create {
     pub fn run(self, runtime: &Runtime) -> Result<()> {
-        runtime.create(&self.id, &self.bundle.into())
+        runtime.create(&self.id, &self.bundle.options()?)
     }
 }

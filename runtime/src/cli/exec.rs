@@ -2,7 +2,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::create::listen_fds;
 use super::exit_status;
+use crate::cgroup::SubCgroups;
 use crate::container::{ExecOptions, ExecProcess, ProcessChanges, Runtime};
 use crate::error::{Error, Result};
 
@@ -51,6 +53,12 @@ pub(super) struct Exec {
     /// Also into a paused container; the program begins when that is resumed.
     #[arg(long)]
     ignore_paused: bool,
+    /// A cgroup below the container's, which must exist; on version 1 also one for each controller.
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    cgroup: Vec<String>,
+    /// A Unix socket that gets the descriptor of the program's process.
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// The container's name.
     #[arg(value_name = "CONTAINER")]
     id: String,
@@ -77,12 +85,16 @@ impl Exec {
                 no_new_privileges: self.no_new_privs,
             })),
         };
+        let listen_fds = listen_fds();
         let options = ExecOptions {
             process,
             detach: self.detach,
             console_socket: self.console_socket,
             pid_file: self.pid_file,
-            preserve_fds: self.preserve_fds,
+            preserve_fds: self.preserve_fds.saturating_add(listen_fds),
+            listen_fds,
+            cgroups: SubCgroups::parse(&self.cgroup)?,
+            pidfd_socket: self.pidfd_socket,
             ignore_paused: self.ignore_paused,
         };
         runtime.exec(&self.id, &options).map(exit_status)

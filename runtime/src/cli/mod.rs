@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::cgroup;
 use crate::container::Runtime;
 use crate::error::Result;
 use crate::log;
@@ -45,8 +46,14 @@ pub struct Cli {
     #[arg(long, help_heading = "Global options")]
     debug: bool,
     /// Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME.
-    #[arg(long, help_heading = "Global options")]
+    #[arg(long, conflicts_with = "cgroup_manager", help_heading = "Global options")]
     systemd_cgroup: bool,
+    /// Who makes the cgroups; "disabled": containers stay in the caller's.
+    #[arg(long, value_name = "WHO", default_value = "cgroupfs", help_heading = "Global options")]
+    cgroup_manager: cgroup::Manager,
+    /// Whether a container goes without a cgroup where it may not have one: true, false, or auto, unless root calls.
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = rootless, help_heading = "Global options")]
+    rootless: Rootless,
     #[command(subcommand)]
     command: Command,
 }
@@ -96,8 +103,9 @@ pub fn main() -> u8 {
 
 impl Cli {
     fn run(self) -> Result<u8> {
-        let runtime =
-            Runtime::new(self.root.unwrap_or_else(Store::default_root)).with_systemd_cgroup(self.systemd_cgroup);
+        let manager = if self.systemd_cgroup { cgroup::Manager::Systemd } else { self.cgroup_manager };
+        let cgroups = cgroup::Driving { manager, forgiving: self.rootless.0 };
+        let runtime = Runtime::new(self.root.unwrap_or_else(Store::default_root)).with_cgroups(cgroups);
         let done = |result: Result<()>| result.map(|()| 0);
         match self.command {
             Command::Create(create) => done(create.run(&runtime)),
@@ -117,6 +125,20 @@ impl Cli {
             Command::State(state) => done(state.run(&runtime)),
             Command::Update(update) => done(update.run(&runtime)),
         }
+    }
+}
+
+/// `--rootless`; `None` is auto.
+#[derive(Clone, Copy, Debug)]
+struct Rootless(Option<bool>);
+
+/// As Go reads it: `true`, `false` and their short forms, `auto`.
+fn rootless(text: &str) -> std::result::Result<Rootless, String> {
+    match text {
+        "auto" => Ok(Rootless(None)),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless(Some(true))),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless(Some(false))),
+        _ => Err("is neither true, false nor auto".to_owned()),
     }
 }
 

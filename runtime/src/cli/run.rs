@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::create::Bundle;
 use super::exit_status;
-use crate::container::Runtime;
+use crate::container::{CreateOptions, Runtime};
 use crate::error::Result;
 
 /// Make a container, start it, wait for its end and remove it.
@@ -13,6 +13,12 @@ pub(super) struct Run {
     /// Do not wait for the end.
     #[arg(short, long)]
     detach: bool,
+    /// Do not remove the container when its program ends; `delete` does later.
+    #[arg(long)]
+    keep: bool,
+    /// Do not wait for the container's processes whose parents have ended; whoever started this command gets them.
+    #[arg(long)]
+    no_subreaper: bool,
     /// The container's name.
     #[arg(value_name = "CONTAINER")]
     id: String,
@@ -20,6 +26,7 @@ pub(super) struct Run {
 
 impl Run {
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
-        runtime.run(&self.id, &self.bundle.into(), self.detach).map(exit_status)
+        let options = CreateOptions { keep: self.keep, no_subreaper: self.no_subreaper, ..self.bundle.options()? };
+        runtime.run(&self.id, &options, self.detach).map(exit_status)
     }
 }

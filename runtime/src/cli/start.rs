@@ -2,6 +2,7 @@ use clap::Args;
 
 use crate::container::Runtime;
 use crate::error::Result;
+use crate::launch::NotifySocket;
 
 /// Start the program of a created container.
 #[derive(Args, Debug)]
@@ -13,6 +14,6 @@ pub(super) struct Start {
 
 impl Start {
     pub fn run(self, runtime: &Runtime) -> Result<()> {
-        runtime.start(&self.id)
+        runtime.start(&self.id, NotifySocket::of_caller()?.as_ref())
     }
 }

@@ -22,6 +22,8 @@ pub struct Config {
     pub spec: Spec,
     /// Things that were left out as the spec asks, such as capabilities nobody knows.
     pub warnings: Vec<String>,
+    /// Its text, which a container keeps for later `exec`s.
+    pub text: Vec<u8>,
 }
 
 /// Reads `config.json` of the bundle.
@@ -31,8 +33,13 @@ pub fn load(bundle: &Path) -> Result<Config> {
         Some(libc::ENOENT) => error.remedy("a bundle is a directory with config.json in it; name it with --bundle"),
         _ => error,
     })?;
-    let (spec, warnings) = parse(&path, &text)?;
-    Ok(Config { spec, warnings })
+    of_text(&path, text)
+}
+
+/// Reads a configuration from its text; errors name the path.
+pub fn of_text(path: &Path, text: Vec<u8>) -> Result<Config> {
+    let (spec, warnings) = parse(path, &text)?;
+    Ok(Config { spec, warnings, text })
 }
 
 /// Reads a process document, as `exec --process` takes it (the spec's `process` object).

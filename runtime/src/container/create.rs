@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::{Runtime, delete};
 use crate::channel::{Channel, Report};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{Boot, Booted, Foreground, Outcome, boot, check_preserved, hooks, seccomp_agent};
+use crate::launch::{
+    Boot, Booted, Foreground, NotifyRelay, NotifySocket, Outcome, boot, check_preserved, hooks, notify_inside,
+    seccomp_agent,
+};
 use crate::plan::{self, Host, Plan, Request, Start};
-use crate::state::{Directory, Record, Status};
+use crate::state::{Directory, Identity, Record, Status};
 use crate::{config, log};
 
 /// What `create` and `run` take beside the container's name.
@@ -28,6 +31,18 @@ pub struct CreateOptions {
     pub listen_fds: u32,
     /// What the program gets when the caller of `run` is asked to end by SIGTERM; without one, SIGTERM.
     pub stop_signal: Option<Signal>,
+    /// Leave the container there when its program has ended (`run`).
+    pub keep: bool,
+    /// Do not wait for the container's orphans (`run`).
+    pub no_subreaper: bool,
+    /// As [`Request::no_pivot`].
+    pub no_pivot: bool,
+    /// As [`Request::no_new_keyring`].
+    pub no_new_keyring: bool,
+    /// A Unix socket that gets the descriptor of the container's first process.
+    pub pidfd_socket: Option<PathBuf>,
+    /// The service manager that hears what the program has to say about itself.
+    pub notify_socket: Option<NotifySocket>,
 }
 
 impl Runtime {
@@ -38,8 +53,8 @@ impl Runtime {
         prepared.boot(self, options).map(drop)
     }
 
-    /// Starts a created container.
-    pub fn start(&self, id: &str) -> Result<()> {
+    /// Starts a created container. With a service manager, until the program is ready.
+    pub fn start(&self, id: &str, manager: Option<&NotifySocket>) -> Result<()> {
         let (directory, record, status) = self.lock(id)?;
         match status {
             Status::Created => {}
@@ -58,6 +73,14 @@ impl Runtime {
                 return Err(Error::new(Kind::State, format!("cannot start an already running container: {id}")));
             }
         }
+        let notify = match manager {
+            Some(manager) if record.notify => Some(NotifyRelay::new(directory.notify_directory()?.as_fd(), manager)?),
+            Some(_) => {
+                log::warn(format_args!("NOTIFY_SOCKET is set, but was not when container {id} was created: not used"));
+                None
+            }
+            None => None,
+        };
         let connection = Channel::from(directory.connect_to_start()?);
         directory.remove_start()?;
         // From here on it is started; what it does before its program runs must not keep others from ending it.
@@ -70,8 +93,12 @@ impl Runtime {
         }
         // Silence until the end of the connection means that the program runs.
         match connection.receive_report()? {
-            Some((Report::Failed(error), _)) => Err(error),
-            _ => run_poststart(&directory, &record),
+            Some((Report::Failed(error), _)) => return Err(error),
+            _ => run_poststart(&directory, &record, None)?,
+        }
+        match (notify, directory.init()?) {
+            (Some(notify), Some(init)) => until_ready(&notify, init),
+            _ => Ok(()),
         }
     }
 
@@ -82,7 +109,7 @@ impl Runtime {
         if detach {
             return prepared.run_detached(self, options).map(|()| 0);
         }
-        let foreground = Foreground::enter(options.stop_signal)?;
+        let foreground = Foreground::enter(options.stop_signal, !options.no_subreaper)?;
         prepared.run_to_the_end(self, options, &foreground)
     }
 
@@ -94,7 +121,9 @@ impl Runtime {
         let request = Request {
             id,
             bundle: &bundle,
-            systemd_cgroup: self.systemd_cgroup,
+            cgroups: self.cgroups,
+            no_pivot: false,
+            no_new_keyring: false,
             preserve_fds: 0,
             listen_fds: 0,
             start: Start::OnRequest,
@@ -108,12 +137,17 @@ impl Runtime {
         crate::state::check_id(id)?;
         check_preserved(options.preserve_fds)?;
         let bundle = absolute(&options.bundle)?;
-        let config = config::load(&bundle)?;
+        let mut config = config::load(&bundle)?;
+        if options.notify_socket.is_some() {
+            notify_inside(&mut config.spec, &self.store.notify_path(id)?);
+        }
         let host = Host::detect()?;
         let request = Request {
             id,
             bundle: &bundle,
-            systemd_cgroup: self.systemd_cgroup,
+            cgroups: self.cgroups,
+            no_pivot: options.no_pivot,
+            no_new_keyring: options.no_new_keyring,
             preserve_fds: options.preserve_fds,
             listen_fds: options.listen_fds,
             start,
@@ -123,8 +157,12 @@ impl Runtime {
             log::warn(warning);
         }
         log::debug(|| format!("plan:\n{plan}"));
-        let record = Record::of(&plan, &config.spec);
-        Ok(Prepared { plan, record, host })
+        if options.no_pivot {
+            log::warn("--no-pivot: the host's root stays mounted below the container's; use it on an initramfs only");
+        }
+        let mut record = Record::of(&plan, &config.spec);
+        record.notify = options.notify_socket.is_some();
+        Ok(Prepared { plan, record, host, configuration: config.text })
     }
 }
 
@@ -133,15 +171,16 @@ struct Prepared {
     plan: Plan,
     record: Record,
     host: Host,
+    configuration: Vec<u8>,
 }
 
 impl Prepared {
     fn boot(self, runtime: &Runtime, options: &CreateOptions) -> Result<Booted> {
         let directory = runtime.store.create(&self.plan.id)?;
-        self.boot_in(&directory, options)
+        self.boot_in(&directory, options, None)
     }
 
-    fn boot_in(self, directory: &Directory, options: &CreateOptions) -> Result<Booted> {
+    fn boot_in(self, directory: &Directory, options: &CreateOptions, caller: Option<&Foreground>) -> Result<Booted> {
         boot(Boot {
             plan: self.plan,
             record: self.record,
@@ -149,38 +188,47 @@ impl Prepared {
             directory,
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
+            pidfd_socket: options.pidfd_socket.as_deref(),
+            configuration: &self.configuration,
+            notify_socket: options.notify_socket.as_ref(),
+            caller,
         })
     }
 
     fn run_detached(self, runtime: &Runtime, options: &CreateOptions) -> Result<()> {
         let directory = runtime.store.create(&self.plan.id)?;
         let record = self.record.clone();
-        let booted = self.boot_in(&directory, options)?;
-        if let Err(error) = booted.wait_for_program() {
-            booted.child.wait()?;
+        let booted = self.boot_in(&directory, options, None)?;
+        if let Err(error) = booted.wait_for_program(None) {
+            booted.child.kill();
             delete::remove(&directory, &record)?;
             return Err(error);
         }
-        run_poststart(&directory, &record)
+        run_poststart(&directory, &record, None)?;
+        directory.unlock()?;
+        match &booted.notify {
+            Some(notify) => notify.until_ready(booted.child.as_fd(), booted.child.pid()),
+            None => Ok(()),
+        }
     }
 
     fn run_to_the_end(self, runtime: &Runtime, options: &CreateOptions, foreground: &Foreground) -> Result<i32> {
         let directory = runtime.store.create(&self.plan.id)?;
         let record = self.record.clone();
-        let booted = self.boot_in(&directory, options)?;
+        let booted = self.boot_in(&directory, options, Some(foreground))?;
         if !record.hooks.poststart.is_empty() {
-            if let Err(error) = booted.wait_for_program() {
-                booted.child.wait()?;
+            if let Err(error) = booted.wait_for_program(Some(foreground)) {
+                booted.child.kill();
                 delete::remove(&directory, &record)?;
                 return Err(error);
             }
-            run_poststart(&directory, &record)?;
+            run_poststart(&directory, &record, Some(foreground))?;
         }
         // Others may look at the container, pause or kill it while it runs.
         directory.unlock()?;
-        let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal);
+        let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal, booted.notify.as_ref());
         // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
-        if directory.lock()? {
+        if directory.lock()? && !(options.keep && matches!(outcome, Ok(Outcome::Exited(_)))) {
             delete::remove(&directory, &record)?;
         }
         match outcome? {
@@ -190,9 +238,19 @@ impl Prepared {
     }
 }
 
+fn until_ready(notify: &NotifyRelay, init: Identity) -> Result<()> {
+    match (init.open()?, Pid::from_raw(init.pid)) {
+        (Some(program), Some(pid)) => notify.until_ready(program.as_fd(), pid),
+        _ => Ok(()),
+    }
+}
+
 impl Booted {
     /// Until the program runs, or its error.
-    fn wait_for_program(&self) -> Result<()> {
+    fn wait_for_program(&self, caller: Option<&Foreground>) -> Result<()> {
+        if let Some(caller) = caller {
+            caller.await_readable(self.channel.as_fd())?;
+        }
         match self.channel.receive()? {
             Some((Report::Failed(error), _)) => Err(error),
             _ => Ok(()),
@@ -201,13 +259,13 @@ impl Booted {
 }
 
 /// A failing poststart hook is logged, the container goes on (config.md, "Poststart").
-fn run_poststart(directory: &Directory, record: &Record) -> Result<()> {
+fn run_poststart(directory: &Directory, record: &Record, caller: Option<&Foreground>) -> Result<()> {
     if record.hooks.poststart.is_empty() {
         return Ok(());
     }
     let pid = directory.init()?.map(|init| init.pid);
     let state = record.document.at(Status::Running, pid);
-    for error in hooks::run_all("poststart", &record.hooks.poststart, &state) {
+    for error in hooks::run_all("poststart", &record.hooks.poststart, &state, caller) {
         log::warn(error);
     }
     Ok(())

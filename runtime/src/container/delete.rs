@@ -81,7 +81,7 @@ pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
     }
     directory.remove()?;
     let state = record.document.at(Status::Stopped, None);
-    for error in hooks::run_all("poststop", &record.hooks.poststop, &state) {
+    for error in hooks::run_all("poststop", &record.hooks.poststop, &state, None) {
         log::warn(error);
     }
     Ok(())

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxCapabilities, Process, User};
+use oci_spec::runtime::{LinuxCapabilities, Process, Spec, User};
 
 use super::Runtime;
+use crate::cgroup::SubCgroups;
 use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
 use crate::plan::{self, Surroundings, capability_bit};
@@ -24,8 +25,14 @@ pub struct ExecOptions {
     pub pid_file: Option<PathBuf>,
     /// How many descriptors from 3 on the program keeps.
     pub preserve_fds: u32,
+    /// How many of them, the first, are sockets of socket activation (sd_listen_fds(3)); the program is told.
+    pub listen_fds: u32,
     /// Also into a paused container: the program begins when it is resumed.
     pub ignore_paused: bool,
+    /// Cgroups below the container's, which exist already.
+    pub cgroups: SubCgroups,
+    /// A Unix socket that gets the process's descriptor.
+    pub pidfd_socket: Option<PathBuf>,
 }
 
 /// The program of an `exec`.
@@ -84,7 +91,7 @@ impl Runtime {
             }
         }
         let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
-        let process = compile(&record, options)?;
+        let process = compile(&record, &directory.configuration()?.spec, options)?;
         let terminal = process.process.terminal.is_some();
         if options.detach && terminal && options.console_socket.is_none() {
             return Err(Error::invalid(
@@ -107,14 +114,16 @@ impl Runtime {
             initial_affinity: process.initial_affinity,
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
+            pidfd_socket: options.pidfd_socket.as_deref(),
+            cgroups: &options.cgroups,
         };
         drop(directory);
         if options.detach {
-            return detached(join(&wanted)?);
+            return detached(join(&wanted, None)?);
         }
-        let foreground = Foreground::enter(None)?;
-        let joined = join(&wanted)?;
-        match foreground.attend(&joined.child, joined.channel, joined.terminal)? {
+        let foreground = Foreground::enter(None, false)?;
+        let joined = join(&wanted, Some(&foreground))?;
+        match foreground.attend(&joined.child, joined.channel, joined.terminal, None)? {
             Outcome::Exited(status) => Ok(status),
             Outcome::Failed(error) => Err(error),
         }
@@ -138,14 +147,13 @@ struct Compiled {
     initial_affinity: Option<plan::NumberList>,
 }
 
-fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
+fn compile(record: &Record, spec: &Spec, options: &ExecOptions) -> Result<Compiled> {
     let mut problems = Problems::default();
-    let config = config::load(&record.document.bundle)?;
     let process = match &options.process {
         ExecProcess::File(path) => {
             let (mut process, warnings) = config::load_process(path)?;
             warnings.iter().for_each(log::warn);
-            let own = config.spec.process().as_ref();
+            let own = spec.process().as_ref();
             if process.capabilities().is_none() {
                 process.set_capabilities(own.and_then(|own| own.capabilities().clone()));
             }
@@ -164,11 +172,11 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
             process
         }
         ExecProcess::Changed(changes) => {
-            let own = config.spec.process().clone().unwrap_or_default();
+            let own = spec.process().clone().unwrap_or_default();
             change(own, changes)?
         }
     };
-    let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
     let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
     let maps = record.id_maps.as_ref();
@@ -176,10 +184,9 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
         true => u64::MAX,
         false => plan::own_capabilities()?,
     };
-    let linux = config.spec.linux().as_ref();
     let surroundings = Surroundings {
         preserve_fds: options.preserve_fds,
-        linux,
+        linux: spec.linux().as_ref(),
         seccomp: filter,
         id_maps: maps,
         granted,
@@ -188,6 +195,7 @@ fn compile(record: &Record, options: &ExecOptions) -> Result<Compiled> {
     let affinity = plan::compile_exec_affinity(&process, &mut problems);
     let mut warnings = Vec::new();
     let (mut process, oom_score_adj) = plan::compile_process(&process, surroundings, &mut warnings, &mut problems);
+    plan::announce_sockets(&mut process, options.listen_fds);
     problems.into_result()?;
     warnings.iter().for_each(log::warn);
     process.affinity = affinity.last;

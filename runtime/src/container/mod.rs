@@ -16,6 +16,7 @@ pub use view::View;
 
 use std::path::PathBuf;
 
+use crate::cgroup::Driving;
 use crate::error::{Error, Kind, Result};
 use crate::state::{Directory, Record, Status, Store};
 
@@ -23,19 +24,19 @@ use crate::state::{Directory, Record, Status, Store};
 #[derive(Clone, Debug)]
 pub struct Runtime {
     store: Store,
-    systemd_cgroup: bool,
+    cgroups: Driving,
 }
 
 impl Runtime {
     /// Nothing is touched until an operation is called.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { store: Store::new(root), systemd_cgroup: false }
+        Self { store: Store::new(root), cgroups: Driving::default() }
     }
 
-    /// Lets systemd make the cgroups.
+    /// Who makes the cgroups of new containers, and whether they are needed.
     #[must_use]
-    pub fn with_systemd_cgroup(mut self, systemd_cgroup: bool) -> Self {
-        self.systemd_cgroup = systemd_cgroup;
+    pub fn with_cgroups(mut self, cgroups: Driving) -> Self {
+        self.cgroups = cgroups;
         self
     }
 

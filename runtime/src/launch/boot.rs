@@ -9,9 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, Signal};
 
+use super::foreground::Foreground;
+use super::notify::{NotifyRelay, NotifySocket};
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, hooks, id_maps, limits, seccomp_agent};
+use super::{console, hooks, id_maps, limits, pidfd_socket, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
@@ -34,6 +36,14 @@ pub struct Boot<'a> {
     pub console_socket: Option<&'a Path>,
     /// Where the process's number is written.
     pub pid_file: Option<&'a Path>,
+    /// Where the process's descriptor goes.
+    pub pidfd_socket: Option<&'a Path>,
+    /// The text of config.json, for later `exec`s.
+    pub configuration: &'a [u8],
+    /// The service manager that hears the program.
+    pub notify_socket: Option<&'a NotifySocket>,
+    /// Who may interrupt it.
+    pub caller: Option<&'a Foreground>,
 }
 
 /// A container whose stage is told to go on: at once or when started.
@@ -46,6 +56,8 @@ pub struct Booted {
     pub terminal: Option<OwnedFd>,
     /// Its cgroup.
     pub cgroup: Option<Cgroup>,
+    /// Its NOTIFY_SOCKET, when it is started at once; else `start` makes it.
+    pub notify: Option<NotifyRelay>,
 }
 
 /// Makes the container. On failure nothing is left of it.
@@ -53,6 +65,9 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None, poststop: None };
     check_rootfs(&boot.plan.inside.rootfs.path)?;
     boot.directory.write_record(&boot.record)?;
+    if boot.notify_socket.is_some() {
+        boot.directory.make_notify_directory()?;
+    }
     let start_socket = match boot.plan.inside.start {
         Start::OnRequest => Some(boot.directory.listen_for_start()?),
         Start::AtOnce => None,
@@ -102,6 +117,10 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel))?;
     let terminal =
         attend(&boot, child, undo.cgroup.as_ref(), &channel).map_err(|error| first_cause(error, &channel))?;
+    let notify = match (boot.plan.inside.start, boot.notify_socket) {
+        (Start::AtOnce, Some(manager)) => Some(NotifyRelay::new(boot.directory.notify_directory()?.as_fd(), manager)?),
+        _ => None,
+    };
     channel.send(&Go::Proceed, None)?;
     if let (Start::AtOnce, Some(agent)) = (boot.plan.inside.start, &boot.plan.seccomp_agent) {
         let pid = child.pid().as_raw_nonzero().get();
@@ -110,7 +129,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     }
     let (child, cgroup) = undo.keep();
     let child = child.ok_or_else(|| gone(None))?;
-    Ok(Booted { child, channel, terminal, cgroup })
+    Ok(Booted { child, channel, terminal, cgroup, notify })
 }
 
 /// In a user namespace the stage can not reach what only the host's root may: the launcher opens the sources of bind
@@ -146,7 +165,12 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     if let Some(cgroup) = cgroup {
         cgroup.restrict()?;
     }
-    let terminal = wait_until_ready(channel, child, boot.console_socket, || run_hooks(boot, child))?;
+    // While the stage works: nobody waits for it.
+    boot.directory.write_configuration(boot.configuration)?;
+    let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, || run_hooks(boot, child))?;
+    if let Some(socket) = boot.pidfd_socket {
+        pidfd_socket::send(socket, "standard", child.as_fd())?;
+    }
     log::debug(|| format!("process {} is ready", child.pid().as_raw_nonzero()));
     // From here on it is a container: until now it is being created, and its launcher's death is its end.
     boot.directory.write_init(&Identity::of(child.pid())?)?;
@@ -162,10 +186,14 @@ pub(super) fn wait_until_ready(
     channel: &Channel,
     child: &Child,
     console_socket: Option<&Path>,
+    caller: Option<&Foreground>,
     hooks: impl Fn() -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     loop {
+        if let (Some(caller), false) = (caller, channel.has_early()) {
+            caller.await_readable(channel.as_fd())?;
+        }
         match channel.receive_report()? {
             Some((Report::Ready, _)) => break,
             Some((Report::Failed(error), _)) => return Err(error),
@@ -189,8 +217,8 @@ pub(super) fn wait_until_ready(
 fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
     let pid = Some(child.pid().as_raw_nonzero().get());
     let state = boot.record.document.at(Status::Creating, pid);
-    hooks::run("prestart", &boot.plan.hooks.prestart, &state)?;
-    hooks::run("createRuntime", &boot.plan.hooks.create_runtime, &state)
+    hooks::run("prestart", &boot.plan.hooks.prestart, &state, boot.caller)?;
+    hooks::run("createRuntime", &boot.plan.hooks.create_runtime, &state, boot.caller)
 }
 
 /// The stage joined its namespaces and goes on as another process; the first one is waited for.
@@ -324,7 +352,7 @@ impl Drop for Undo<'_> {
         }
         if let Some(record) = &self.poststop {
             let state = record.document.at(Status::Stopped, None);
-            for error in hooks::run_all("poststop", &record.hooks.poststop, &state) {
+            for error in hooks::run_all("poststop", &record.hooks.poststop, &state, None) {
                 log::warn(error);
             }
         }

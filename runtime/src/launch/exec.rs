@@ -6,10 +6,11 @@ use std::path::Path;
 use rustix::process::Pid;
 
 use super::boot::{first_cause, wait_for_clone, wait_until_ready, write_pid_file};
+use super::foreground::Foreground;
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{limits, seccomp_agent};
-use crate::cgroup::Cgroup;
+use super::{limits, pidfd_socket, seccomp_agent};
+use crate::cgroup::SubCgroups;
 use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NamespaceKind, NumberList, Process, Scheduling, SeccompAgent};
@@ -34,6 +35,10 @@ pub struct Join<'a> {
     pub console_socket: Option<&'a Path>,
     /// Where the process's number is written.
     pub pid_file: Option<&'a Path>,
+    /// Where the process's descriptor goes.
+    pub pidfd_socket: Option<&'a Path>,
+    /// Cgroups below the container's.
+    pub cgroups: &'a SubCgroups,
 }
 
 /// A program that is told to begin.
@@ -46,14 +51,17 @@ pub struct Joined {
     pub terminal: Option<OwnedFd>,
 }
 
-/// Starts the program. On failure nothing is left of it.
-pub fn join(join: &Join<'_>) -> Result<Joined> {
+/// Starts the program. On failure nothing is left of it. A caller in the foreground may interrupt it.
+pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     let not_running = || Error::new(Kind::State, "cannot exec in a container that is not running: its init is gone");
     let init = join.init.open()?.ok_or_else(not_running)?;
     let init_pid = Pid::from_raw(join.init.pid).ok_or_else(not_running)?;
     let cgroup = join.record.cgroup.as_ref().map(crate::cgroup::Record::open);
-    let beside = cgroup.as_ref().map(|cgroup| cgroup.clone_beside(init_pid)).transpose()?.flatten();
-    let doors = cgroup.as_ref().map(Cgroup::doors).transpose()?.unwrap_or_default();
+    let (beside, doors) = match &cgroup {
+        Some(cgroup) => cgroup.entrances(init_pid, join.cgroups)?,
+        None if !join.cgroups.is_empty() => return Err(join.cgroups.refused("the container has no cgroup of its own")),
+        None => (None, Vec::new()),
+    };
     let user_namespace = join.record.namespaces.contains(&NamespaceKind::User);
     let mut process = join.process.clone();
     // What the stage has no right to in a user namespace.
@@ -63,6 +71,7 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
         namespaces: join.record.namespaces.clone(),
         user_namespace,
         id: join.record.document.id.clone(),
+        new_keyring: !join.record.no_new_keyring,
         process,
     });
     let setting = Setting {
@@ -77,7 +86,7 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     };
     let (first, channel) = start_stage(&task, &setting)?;
     let child = wait_for_clone(Some(first), &channel)?;
-    let attended = set_scheduling(Some(child.pid()), &scheduling).and_then(|()| attend(join, &child, &channel));
+    let attended = set_scheduling(Some(child.pid()), &scheduling).and_then(|()| attend(join, &child, &channel, caller));
     match attended {
         Ok(terminal) => Ok(Joined { child, channel, terminal }),
         Err(error) => {
@@ -88,12 +97,15 @@ pub fn join(join: &Join<'_>) -> Result<Joined> {
     }
 }
 
-fn attend(join: &Join<'_>, child: &Child, channel: &Channel) -> Result<Option<OwnedFd>> {
+fn attend(join: &Join<'_>, child: &Child, channel: &Channel, caller: Option<&Foreground>) -> Result<Option<OwnedFd>> {
     if join.record.namespaces.contains(&NamespaceKind::User) {
         limits::raise(child.pid(), &join.process.rlimits)?;
         channel.send(&Go::Mapped, None)?;
     }
-    let terminal = wait_until_ready(channel, child, join.console_socket, || Ok(()))?;
+    let terminal = wait_until_ready(channel, child, join.console_socket, caller, || Ok(()))?;
+    if let Some(socket) = join.pidfd_socket {
+        pidfd_socket::send(socket, "setns", child.as_fd())?;
+    }
     if let Some(path) = join.pid_file {
         write_pid_file(path, child.pid())?;
     }

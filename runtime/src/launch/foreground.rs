@@ -1,5 +1,6 @@
 //! Stays with a program until it ends: passes signals on, moves a terminal's bytes.
 
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -8,9 +9,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios};
 
+use super::notify::NotifyRelay;
 use super::process::Child;
 use crate::channel::{Channel, Report};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::sys::process::realtime_signal;
 
 /// The caller's signals, taken before the container is made so that none is lost.
@@ -18,7 +20,12 @@ pub struct Foreground {
     signals: SignalFd,
     before: SigSet,
     stop_signal: Option<rustix::process::Signal>,
+    /// Signals that came before there was a program to have them.
+    held: RefCell<Vec<i32>>,
 }
+
+/// What a person or a service manager ends a program with.
+const ENDING: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
 /// How a program ended.
 #[derive(Debug)]
@@ -37,12 +44,15 @@ impl Drop for Foreground {
 
 impl Foreground {
     /// Takes the signals over; the stage and its program get back what they had. With `stop_signal` the program gets
-    /// that one for SIGTERM.
-    pub fn enter(stop_signal: Option<rustix::process::Signal>) -> Result<Self> {
+    /// that one for SIGTERM. A `subreaper` waits for every process whose parents have ended (prctl(2)): those of a
+    /// container without a pid namespace of its own.
+    pub fn enter(stop_signal: Option<rustix::process::Signal>, subreaper: bool) -> Result<Self> {
+        if subreaper {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid())).step(|| "become a subreaper")?;
+        }
         let mut taken = SigSet::all();
         // These are about this process itself; a stopped launcher is job control, not the container's business.
         for own in [
-            Signal::SIGCHLD,
             Signal::SIGPIPE,
             Signal::SIGURG,
             Signal::SIGTSTP,
@@ -56,14 +66,53 @@ impl Foreground {
         ] {
             taken.remove(own);
         }
+        if !subreaper {
+            taken.remove(Signal::SIGCHLD);
+        }
         let before = taken.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).step(|| "block signals")?;
         let signals = SignalFd::with_flags(&taken, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .step(|| "take the signals over")?;
-        Ok(Self { signals, before, stop_signal })
+        Ok(Self { signals, before, stop_signal, held: RefCell::default() })
+    }
+
+    /// Before there is a program: an error when somebody asks for the end. Other signals are kept for the program.
+    pub(super) fn check(&self) -> Result<()> {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            self.held.borrow_mut().push(signal.ssi_signo as i32);
+        }
+        match ENDING.into_iter().find(|ending| self.held.borrow().contains(&(*ending as i32))) {
+            Some(ending) => Err(Error::new(Kind::Interrupted, format!("interrupted by {ending}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Before there is a program: waits for the file to be readable, or for somebody who asks for the end.
+    pub(crate) fn await_readable(&self, file: BorrowedFd<'_>) -> Result<()> {
+        loop {
+            self.check()?;
+            let mut waiting =
+                [PollFd::from_borrowed_fd(file, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
+            match rustix::event::poll(&mut waiting, None) {
+                Ok(_) if !waiting[0].revents().is_empty() => return Ok(()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::system("wait for the container", errno)),
+            }
+        }
+    }
+
+    /// Readable when [`Foreground::check`] has something to look at.
+    pub(super) fn signals(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
     }
 
     /// Until the program's end.
-    pub fn attend(&self, child: &Child, channel: Channel, terminal: Option<OwnedFd>) -> Result<Outcome> {
+    pub fn attend(
+        &self,
+        child: &Child,
+        channel: Channel,
+        terminal: Option<OwnedFd>,
+        notify: Option<&NotifyRelay>,
+    ) -> Result<Outcome> {
         let mut channel = Some(channel);
         let mut relay = terminal.map(Relay::new).transpose()?;
         loop {
@@ -71,6 +120,10 @@ impl Foreground {
             if let Some(channel) = &channel {
                 waiting.push(PollFd::new(channel, PollFlags::IN));
             }
+            let notify_place = notify.map(|notify| {
+                waiting.push(PollFd::new(notify, PollFlags::IN));
+                waiting.len() - 1
+            });
             let places = relay.as_ref().map(|relay| relay.wait_on(&mut waiting));
             match rustix::event::poll(&mut waiting, None) {
                 Ok(_) => {}
@@ -79,9 +132,6 @@ impl Foreground {
             }
             let ready: Vec<PollFlags> = waiting.iter().map(PollFd::revents).collect();
             drop(waiting);
-            if !ready[1].is_empty() {
-                self.pass_on(child, relay.as_ref());
-            }
             if let Some(open) = &channel
                 && !ready[2].is_empty()
             {
@@ -92,10 +142,27 @@ impl Foreground {
                 // The program runs.
                 channel = None;
             }
+            if channel.is_none() {
+                self.pass_on(child, relay.as_ref());
+            } else if !ready[1].is_empty()
+                && let Err(interrupted) = self.check()
+            {
+                child.kill();
+                return Ok(Outcome::Failed(interrupted));
+            }
+            if let (Some(notify), Some(place)) = (notify, notify_place)
+                && !ready[place].is_empty()
+            {
+                notify.pass_on(rustix::process::getpid());
+            }
             if let (Some(relay), Some(places)) = (&mut relay, &places) {
                 relay.move_bytes(places, &ready);
             }
             if !ready[0].is_empty() {
+                if let Some(notify) = notify {
+                    // Its last words.
+                    notify.pass_on(rustix::process::getpid());
+                }
                 let status = child.wait()?;
                 if let Some(relay) = &mut relay {
                     relay.drain();
@@ -114,9 +181,11 @@ impl Foreground {
     }
 
     fn pass_on(&self, child: &Child, relay: Option<&Relay>) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            let number = signal.ssi_signo as i32;
-            if number == libc::SIGWINCH
+        let _ = self.check();
+        for number in self.held.take() {
+            if number == libc::SIGCHLD {
+                child.reap_others();
+            } else if number == libc::SIGWINCH
                 && let Some(relay) = relay
             {
                 relay.take_size();

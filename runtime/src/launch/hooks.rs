@@ -9,36 +9,38 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, PidfdFlags};
 
+use super::foreground::Foreground;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::Hook;
 use crate::state::Document;
 use crate::sys::process::ordinary_process;
 
-/// Runs them one after the other, in the bundle; the first that fails ends it.
-pub(crate) fn run(kind: &str, hooks: &[Hook], state: &Document) -> Result<()> {
+/// Runs them one after the other, in the bundle; the first that fails ends it. A caller in the foreground may
+/// interrupt them.
+pub(crate) fn run(kind: &str, hooks: &[Hook], state: &Document, caller: Option<&Foreground>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let state_text = serde_json::to_vec(state).map_err(std::io::Error::from).step(|| "encode the state for hooks")?;
     for (index, hook) in hooks.iter().enumerate() {
-        run_one(hook, &state_text, &state.bundle)
+        run_one(hook, &state_text, &state.bundle, caller)
             .map_err(|error| error.during(format!("hooks.{kind}[{index}]: {}", hook.path.display())))?;
     }
     Ok(())
 }
 
 /// Runs them all whatever happens; the failures are what is returned (config.md: poststart and poststop).
-pub(crate) fn run_all(kind: &str, hooks: &[Hook], state: &Document) -> Vec<Error> {
+pub(crate) fn run_all(kind: &str, hooks: &[Hook], state: &Document, caller: Option<&Foreground>) -> Vec<Error> {
     let each = |(index, hook): (usize, &Hook)| {
-        let result = run(kind, std::slice::from_ref(hook), state);
+        let result = run(kind, std::slice::from_ref(hook), state, caller);
         result.err().map(|error| error.during(format!("hook {index}")))
     };
     hooks.iter().enumerate().filter_map(each).collect()
 }
 
-fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
+fn run_one(hook: &Hook, state: &[u8], directory: &Path, caller: Option<&Foreground>) -> Result<()> {
     let mut command = Command::new(&hook.path);
     if let Some((name, arguments)) = hook.args.split_first() {
         command.arg0(name).args(arguments);
@@ -55,12 +57,13 @@ fn run_one(hook: &Hook, state: &[u8], directory: &Path) -> Result<()> {
     command.stdin(input).stdout(keep(&output)?).stderr(keep(&output)?);
     ordinary_process(&mut command);
     let mut child = command.spawn().step(|| "start it")?;
-    if let Some(seconds) = hook.timeout
-        && !ends_within(child.id(), Duration::from_secs(seconds.into()))?
-    {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(Error::new(Kind::System, format!("did not end within its timeout of {seconds} s and was killed")));
+    if hook.timeout.is_some() || caller.is_some() {
+        let ended = wait_for_end(child.id(), hook.timeout, caller);
+        if ended.is_err() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        ended?;
     }
     let status = child.wait().step(|| "wait for it")?;
     if status.success() {
@@ -89,22 +92,29 @@ fn last_words(mut output: File) -> String {
     if text.is_empty() { "it printed nothing".to_owned() } else { format!("it printed: {text}") }
 }
 
-fn ends_within(pid: u32, limit: Duration) -> Result<bool> {
+/// An error when it does not end in time, or somebody in the foreground asks for the end.
+fn wait_for_end(pid: u32, timeout: Option<u32>, caller: Option<&Foreground>) -> Result<()> {
     let pid =
         i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(|| Error::new(Kind::System, "no such process"))?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step(|| "open its process")?;
-    let deadline = Instant::now() + limit;
+    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
-        let mut waiting = [PollFd::new(&pidfd, PollFlags::IN)];
-        match rustix::event::poll(&mut waiting, Some(&timeout)) {
+        caller.map_or(Ok(()), Foreground::check)?;
+        let left = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() }
+        });
+        let signals = caller.map(|caller| PollFd::from_borrowed_fd(caller.signals(), PollFlags::IN));
+        let mut waiting: Vec<PollFd<'_>> =
+            [Some(PollFd::new(&pidfd, PollFlags::IN)), signals].into_iter().flatten().collect();
+        match rustix::event::poll(&mut waiting, left.as_ref()) {
             Ok(0) => {
-                let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
-                return Ok(false);
+                let seconds = timeout.unwrap_or(0);
+                let text = format!("did not end within its timeout of {seconds} s and was killed");
+                return Err(Error::new(Kind::System, text));
             }
-            Ok(_) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) if !waiting[0].revents().is_empty() => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Error::system("wait for it", errno)),
         }
     }

@@ -36,9 +36,21 @@ impl Child {
     }
 
     /// SIGKILL, and waits for the end. For undoing: errors have nowhere to go.
-    pub(super) fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
         let _ = self.wait();
+    }
+
+    /// Reaps whoever else has ended: orphans that this process has got as a subreaper.
+    pub(super) fn reap_others(&self) {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        while let Ok(status) = waitid(Id::All, ended | WaitPidFlag::WNOWAIT)
+            && let Some(pid) = status.pid()
+            && pid.as_raw() != self.pid.as_raw_nonzero().get()
+        {
+            let _ = waitid(Id::Pid(pid), ended);
+        }
     }
 
     /// Waits for its end: the exit status, or 128 and the signal's number.

@@ -35,7 +35,9 @@ pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use number_list::NumberList;
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
-pub(crate) use process::{Surroundings, compile_process, limit_error, own_capabilities, seccomp_agent};
+pub(crate) use process::{
+    Surroundings, announce_sockets, compile_process, limit_error, own_capabilities, seccomp_agent,
+};
 pub(crate) use scheduling::compile_exec_affinity;
 pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
 pub use sysctl::Sysctl;
@@ -85,8 +87,13 @@ pub struct Request<'a> {
     pub id: &'a str,
     /// The bundle's directory, absolute.
     pub bundle: &'a Path,
-    /// Whether systemd shall make the cgroup.
-    pub systemd_cgroup: bool,
+    /// Who makes the cgroup, and what happens where it may not be made.
+    pub cgroups: cgroup::Driving,
+    /// Leave the host's root by moving the new one over it: for a host whose root is an initramfs, where pivot_root(2)
+    /// is impossible.
+    pub no_pivot: bool,
+    /// Leave the caller's session keyring to the container.
+    pub no_new_keyring: bool,
     /// How many descriptors from 3 on the container's program keeps.
     pub preserve_fds: u32,
     /// How many of them, the first, are sockets of socket activation.
@@ -143,6 +150,8 @@ pub struct Inside {
     pub new_cgroup_namespace: bool,
     /// Whether `lo` is brought up.
     pub loopback: bool,
+    /// Whether the container gets a session keyring of its own (keyrings(7)).
+    pub new_keyring: bool,
     /// The root file system.
     pub rootfs: Rootfs,
     /// Bind mounts, by their place in `mounts`, whose sources the launcher has opened, and under which number.
@@ -185,6 +194,8 @@ pub struct Rootfs {
     pub readonly: bool,
     /// How mounts travel between the host and the container while it is set up, and afterwards.
     pub propagation: Propagation,
+    /// As [`Request::no_pivot`].
+    pub no_pivot: bool,
 }
 
 /// One step inside the container; paths are the container's.
@@ -283,6 +294,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
             new_user_namespace: namespaces.makes(NamespaceKind::User),
             new_cgroup_namespace: namespaces.makes(NamespaceKind::Cgroup),
             loopback: namespaces.makes(NamespaceKind::Network),
+            new_keyring: !request.no_new_keyring,
             namespaces: namespaces.clone(),
             rootfs,
             opened_sources: Vec::new(),
@@ -335,7 +347,8 @@ fn compile_rootfs(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -
             Propagation::slave(true)
         }),
     };
-    Some(Rootfs { path: request.bundle.join(root.path()), readonly: root.readonly().unwrap_or(false), propagation })
+    let path = request.bundle.join(root.path());
+    Some(Rootfs { path, readonly: root.readonly().unwrap_or(false), propagation, no_pivot: request.no_pivot })
 }
 
 /// The cgroup, with what annotations ask systemd for, and its owner: who can write to its mount may divide it further
@@ -349,8 +362,17 @@ fn compile_cgroup(
     problems: &mut Problems,
 ) -> Option<cgroup::Plan> {
     let linux = spec.linux().as_ref();
-    let (privileged, systemd) = (host.privileged(), request.systemd_cgroup);
-    let plan = cgroup::Plan::compile(request.id, linux, &host.cgroups, privileged, systemd, problems)?;
+    let privileged = host.privileged();
+    let forgiving = request.cgroups.forgiving.unwrap_or(!privileged);
+    let systemd = match request.cgroups.manager {
+        cgroup::Manager::Cgroupfs => false,
+        cgroup::Manager::Systemd => true,
+        cgroup::Manager::Disabled => {
+            cgroup::Plan::refuse_limits(linux, &host.cgroups, problems);
+            return None;
+        }
+    };
+    let plan = cgroup::Plan::compile(request.id, linux, &host.cgroups, privileged, systemd, forgiving, problems)?;
     let plan = match spec.annotations() {
         Some(annotations) => plan.annotated(annotations, problems),
         None => plan,
@@ -495,7 +517,9 @@ pub(crate) mod tests {
         let request = Request {
             id: "test",
             bundle: Path::new("/bundle"),
-            systemd_cgroup: false,
+            cgroups: cgroup::Driving::default(),
+            no_pivot: false,
+            no_new_keyring: false,
             preserve_fds: 0,
             listen_fds: 0,
             start: Start::AtOnce,

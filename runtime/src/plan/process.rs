@@ -239,12 +239,18 @@ pub(super) fn compile(
     let linux = spec.linux().as_ref();
     let surroundings = Surroundings { preserve_fds: request.preserve_fds, linux, seccomp, id_maps, granted, modules };
     let (mut compiled, oom_score_adj) = compile_process(process, surroundings, warnings, problems);
-    if request.listen_fds > 0 {
-        // sd_listen_fds(3): the container's first process is 1 in its own pid namespace, as runc has it in any.
-        compiled.env.push(format!("LISTEN_FDS={}", request.listen_fds));
-        compiled.env.push("LISTEN_PID=1".to_owned());
-    }
+    announce_sockets(&mut compiled, request.listen_fds);
     Some((compiled, oom_score_adj))
+}
+
+/// Tells the program how many sockets it has from descriptor 3 on (sd_listen_fds(3)).
+///
+/// LISTEN_PID is 1 as with runc: what a container's first process is in a pid namespace of its own.
+pub(crate) fn announce_sockets(process: &mut Process, count: u32) {
+    if count > 0 {
+        process.env.push(format!("LISTEN_FDS={count}"));
+        process.env.push("LISTEN_PID=1".to_owned());
+    }
 }
 
 /// What a program's plan depends on beside the process document.

@@ -69,6 +69,8 @@ pub struct Exec {
     pub user_namespace: bool,
     /// The container's name.
     pub id: String,
+    /// As [`Inside::new_keyring`].
+    pub new_keyring: bool,
     /// The program.
     pub process: Process,
 }
@@ -131,7 +133,9 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     namespaces::enter(inside, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
     let procfs = Procfs::of_container(inside)?;
-    procfs.join_session_keyring(&inside.id, &inside.process)?;
+    if inside.new_keyring {
+        procfs.join_session_keyring(&inside.id, &inside.process)?;
+    }
     if inside.loopback {
         crate::sys::network::bring_loopback_up().step(|| "bring the interface lo up")?;
     }
@@ -146,7 +150,12 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
         channel.wait_for(Go::HooksDone)?;
     }
     if let Some(inside_hooks) = &inside.hooks {
-        hooks::run("createContainer", &inside_hooks.create_container, &own_state(inside_hooks, Status::Creating))?;
+        hooks::run(
+            "createContainer",
+            &inside_hooks.create_container,
+            &own_state(inside_hooks, Status::Creating),
+            None,
+        )?;
     }
     pivot::make_readonly(&root, &inside.rootfs)?;
     pivot::create_working_directory(&root, &inside.process.cwd)?;
@@ -179,7 +188,7 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
 fn run_start_hooks(inside: &Inside) -> Result<()> {
     match &inside.hooks {
         Some(inside_hooks) => {
-            hooks::run("startContainer", &inside_hooks.start_container, &own_state(inside_hooks, Status::Created))
+            hooks::run("startContainer", &inside_hooks.start_container, &own_state(inside_hooks, Status::Created), None)
         }
         None => Ok(()),
     }
@@ -248,7 +257,9 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     namespaces::join_process(exec, init, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
     let procfs = Procfs::of_process(&exec.process)?;
-    procfs.join_session_keyring(&exec.id, &exec.process)?;
+    if exec.new_keyring {
+        procfs.join_session_keyring(&exec.id, &exec.process)?;
+    }
     procfs.set_exec_labels(&exec.process)?;
     drop(procfs);
     let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

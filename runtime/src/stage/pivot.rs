@@ -4,7 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
 
 use super::root::Root;
 use crate::error::{Context, Error, Result};
@@ -81,14 +82,19 @@ pub(super) fn create_working_directory(root: &Root, path: &Path) -> Result<()> {
     }
 }
 
-/// pivot_root(2), without a directory for the old root, which is left at once.
+/// pivot_root(2), without a directory for the old root, which is left at once; or, where that is impossible,
+/// [`move_over_root`].
 pub(super) fn change_root(root: &Root, rootfs: &Rootfs) -> Result<()> {
+    if rootfs.no_pivot {
+        move_over_root(root)?;
+        return set_final_propagation(root, rootfs.propagation);
+    }
     let old = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .step(|| "open the host's root")?;
     rustix::process::fchdir(root).step(|| "change into the root file system")?;
     rustix::process::pivot_root(".", ".")
         .step(|| format!("pivot_root into {}", rootfs.path.display()))
-        .map_err(|error| error.remedy("an initramfs as the host's root does not allow it"))?;
+        .map_err(|error| error.remedy("an initramfs as the host's root does not allow it; --no-pivot does without"))?;
     if rootfs.propagation.kind == libc::MS_SHARED {
         // Else the host would lose its mounts, too.
         let slave = MountAttributes { propagation: libc::MS_SLAVE, ..MountAttributes::default() };
@@ -99,6 +105,59 @@ pub(super) fn change_root(root: &Root, rootfs: &Rootfs) -> Result<()> {
     rustix::mount::unmount(".", UnmountFlags::DETACH).step(|| "leave the host's root")?;
     rustix::process::chdir("/").step(|| "change into the new root")?;
     set_final_propagation(root, rootfs.propagation)
+}
+
+/// `--no-pivot`: the new root is mounted over the old one, as switch_root(8) does, and made the root of this process by
+/// chroot(2).
+///
+/// The old root stays below, out of reach of paths. A proc or sysfs of the host in it would still count as visible when a
+/// container makes a user namespace and mounts its own (mount_namespaces(7)), without what masks the host's: they go.
+fn move_over_root(root: &Root) -> Result<()> {
+    rustix::process::fchdir(root).step(|| "change into the root file system")?;
+    detach_host_kernel_mounts()?;
+    rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        .step(|| "--no-pivot: move the root file system over the host's root")?;
+    rustix::process::chroot(".").step(|| "--no-pivot: chroot into the root file system")?;
+    rustix::process::chdir("/").step(|| "change into the new root")
+}
+
+/// Takes every whole proc and sysfs outside of the current directory away, the last mounted first.
+fn detach_host_kernel_mounts() -> Result<()> {
+    let table = "/proc/self/mountinfo";
+    let text = std::fs::read_to_string(table).on("read", table)?;
+    let cwd = rustix::process::getcwd(Vec::new()).step(|| "look up the root file system")?;
+    let below = format!("{}/", cwd.to_string_lossy());
+    // proc_pid_mountinfo(5): number, parent, device, root, mount point, options, optional fields, "-", type.
+    let is_kernels = |line: &&str| {
+        line.split_once(" - ").is_some_and(|(_, rest)| matches!(rest.split(' ').next(), Some("proc" | "sysfs")))
+    };
+    for line in text.lines().rev().filter(is_kernels) {
+        let mut fields = line.split(' ').skip(3);
+        let (Some("/"), Some(place)) = (fields.next(), fields.next()) else { continue };
+        if place.starts_with(&below) {
+            continue;
+        }
+        let step = || format!("--no-pivot: take the host's {place} away");
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mount = match rustix::fs::open(place, flags, Mode::empty()) {
+            // Below another one that is gone already.
+            Err(Errno::NOENT) => continue,
+            other => other.step(step)?,
+        };
+        // Else the host would lose it, too.
+        let slave = MountAttributes { propagation: libc::MS_SLAVE, ..MountAttributes::default() };
+        mount_setattr(&mount, &slave, true).step(step)?;
+        drop(mount);
+        match rustix::mount::unmount(place, UnmountFlags::DETACH) {
+            Ok(()) => {}
+            // Locked to its place, because it came from another user namespace: covered it is as good as gone.
+            Err(Errno::INVAL | Errno::PERM) => {
+                rustix::mount::mount("tmpfs", place, "tmpfs", MountFlags::RDONLY, None).step(step)?;
+            }
+            Err(errno) => return Err(Error::system(step(), errno)),
+        }
+    }
+    Ok(())
 }
 
 /// `linux.rootfsPropagation` as the container shall see it.

@@ -1,8 +1,10 @@
 //! What is kept of a container on disk, and its status, which is never kept but derived from the kernel.
 //!
 //! `<root>/<id>/` holds `state.json`, written before anything else is made, so that a launcher killed at any
-//! point leaves something that `delete --force` can remove; `init`, the process's number and start time, written when the container is complete; and
-//! `start.sock` as long as the container waits to be started. A lock on the directory keeps commands apart.
+//! point leaves something that `delete --force` can remove; `config.json`, the configuration's text, for `exec`; `init`, the
+//! process's number and start time, written when the container is complete; `start.sock` as long as the container waits to be
+//! started; and `notify`, shown to the container, when there is a NOTIFY_SOCKET. A lock on the directory keeps commands
+//! apart.
 
 mod clock;
 mod process;
@@ -115,6 +117,12 @@ pub struct Record {
     pub seccomp_agent: Option<SeccompAgent>,
     /// Those that run later.
     pub hooks: Hooks,
+    /// Whether it was given a NOTIFY_SOCKET.
+    #[serde(default)]
+    pub notify: bool,
+    /// Whether it has the session keyring of who made it.
+    #[serde(default)]
+    pub no_new_keyring: bool,
 }
 
 impl Record {
@@ -132,6 +140,8 @@ impl Record {
             id_maps: plan.id_maps.clone(),
             seccomp_agent: plan.seccomp_agent.clone(),
             hooks: plan.hooks.clone(),
+            notify: false,
+            no_new_keyring: !plan.inside.new_keyring,
         }
     }
 }

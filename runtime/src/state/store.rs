@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Identity, Record, Status};
+use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::in_initial_user_namespace;
 
@@ -20,6 +21,8 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 const RECORD: &str = "state.json";
 const INIT: &str = "init";
 const START: &str = "start.sock";
+const CONFIGURATION: &str = "config.json";
+const NOTIFY: &str = "notify";
 
 /// All containers below one root (`--root`).
 #[derive(Clone, Debug)]
@@ -47,6 +50,11 @@ impl Store {
     /// Where they are.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Where the container of that name has, or would have, the directory for its NOTIFY_SOCKET; absolute.
+    pub fn notify_path(&self, id: &str) -> Result<PathBuf> {
+        Ok(std::path::absolute(&self.root).on("look up", &self.root)?.join(id).join(NOTIFY))
     }
 
     /// Makes the directory of a new container, and holds its lock.
@@ -191,6 +199,37 @@ impl Directory {
         })
     }
 
+    /// Keeps the text of config.json: the bundle may change, or be gone, by the time of an `exec`.
+    pub fn write_configuration(&self, text: &[u8]) -> Result<()> {
+        let path = self.path.join(CONFIGURATION);
+        // Not renamed: nobody looks for it before the file `init` says that the container is complete.
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::openat(&self.file, CONFIGURATION, flags, Mode::from_raw_mode(0o600)).on("create", &path)?;
+        write_all(&file, text, &path)
+    }
+
+    /// The configuration that the container was made with.
+    pub fn configuration(&self) -> Result<Config> {
+        let path = self.path.join(CONFIGURATION);
+        let text = self.read_bytes(CONFIGURATION)?.ok_or_else(|| {
+            Error::new(Kind::System, format!("{} is not there: the state is damaged", path.display()))
+        })?;
+        config::of_text(&path, text)
+    }
+
+    /// Makes the directory for the container's NOTIFY_SOCKET.
+    pub fn make_notify_directory(&self) -> Result<()> {
+        let mode = Mode::from_raw_mode(0o755);
+        rustix::fs::mkdirat(&self.file, NOTIFY, mode).on("make the directory", self.path.join(NOTIFY))
+    }
+
+    /// The directory for the container's NOTIFY_SOCKET.
+    pub fn notify_directory(&self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.file, NOTIFY, flags, Mode::empty()).on("open", self.path.join(NOTIFY))
+    }
+
     /// Keeps the container's first process.
     pub fn write_init(&self, init: &Identity) -> Result<()> {
         self.write(INIT, init)
@@ -252,7 +291,7 @@ impl Directory {
 
     /// Removes everything. Nothing there is fine.
     pub fn remove(&self) -> Result<()> {
-        for name in [START, INIT, RECORD] {
+        for name in [START, INIT, CONFIGURATION, RECORD] {
             match rustix::fs::unlinkat(&self.file, name, AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(Error::system(format!("remove {}/{name}", self.path.display()), errno)),
@@ -260,7 +299,7 @@ impl Directory {
         }
         match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            // A launcher died while it wrote one of the files.
+            // A launcher died while it wrote one of the files, or there is a NOTIFY_SOCKET.
             Err(Errno::NOTEMPTY) => std::fs::remove_dir_all(&self.path).on("remove", &self.path),
             Err(errno) => Err(Error::system(format!("remove {}", self.path.display()), errno)),
         }
@@ -273,14 +312,16 @@ impl Directory {
         let temporary = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.file, &temporary, flags, Mode::from_raw_mode(0o600)).on("create", &path)?;
-        let mut written = 0;
-        while written < bytes.len() {
-            written += rustix::io::write(&file, &bytes[written..]).on("write", &path)?;
-        }
+        write_all(&file, &bytes, &path)?;
         rustix::fs::renameat(&self.file, &temporary, &self.file, name).on("rename", &path)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        let Some(bytes) = self.read_bytes(name)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::from).on("decode", self.path.join(name))
+    }
+
+    fn read_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.file, name, flags, Mode::empty()) {
@@ -290,8 +331,16 @@ impl Directory {
         };
         let mut bytes = Vec::new();
         std::fs::File::from(file).take(LARGEST).read_to_end(&mut bytes).on("read", &path)?;
-        serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::from).on("decode", &path)
+        Ok(Some(bytes))
     }
+}
+
+fn write_all(file: &OwnedFd, bytes: &[u8], path: &Path) -> Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += rustix::io::write(file, &bytes[written..]).on("write", path)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

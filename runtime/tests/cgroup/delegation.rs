@@ -41,7 +41,7 @@ fn systemd_makes_the_scope_and_forgets_it() {
     let linux: Linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     let mut problems = Problems::default();
     let annotations = [("org.systemd.property.TimeoutStopSec".to_owned(), "uint64 7".to_owned())].into();
-    let plan = Plan::compile("box", Some(&linux), &layout, privileged, true, &mut problems).unwrap();
+    let plan = Plan::compile("box", Some(&linux), &layout, privileged, true, !privileged, &mut problems).unwrap();
     let plan = plan.annotated(&annotations, &mut problems);
     assert!(problems.is_empty(), "{problems:?}");
 
@@ -113,7 +113,7 @@ fn role_of_the_ordinary_user() {
     let layout = Layout::detect().unwrap();
     let compile = |linux: &Linux, layout: &Layout| {
         let mut problems = Problems::default();
-        let plan = Plan::compile("box", Some(linux), layout, false, false, &mut problems);
+        let plan = Plan::compile("box", Some(linux), layout, false, false, true, &mut problems);
         problems.into_result().map(|()| plan)
     };
     let linux = |json: Value| -> Linux { serde_json::from_value(json).unwrap() };

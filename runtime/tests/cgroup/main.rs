@@ -137,7 +137,8 @@ fn plan(name: &str, resources: Value) -> std::result::Result<Plan, Problems> {
     let path = format!("/pipkin-test-{}-{name}/box", std::process::id());
     let linux: Linux = serde_json::from_value(json!({"cgroupsPath": path, "resources": resources})).unwrap();
     let mut problems = Problems::default();
-    let plan = Plan::compile("pipkin-test", Some(&linux), &Layout::detect().unwrap(), true, false, &mut problems);
+    let plan =
+        Plan::compile("pipkin-test", Some(&linux), &Layout::detect().unwrap(), true, false, false, &mut problems);
     if problems.is_empty() { Ok(plan.expect("this machine has cgroups")) } else { Err(problems) }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -43,22 +44,32 @@ impl ConsoleSocket {
     /// # Panics
     /// When none has come within [`DEADLINE`].
     pub fn receive(&self) -> Terminal {
+        let (_, master) = self.receive_descriptor();
+        Terminal { master: File::from(master), heard: String::new() }
+    }
+
+    /// Waits for any descriptor, and the word that comes with it.
+    ///
+    /// # Panics
+    /// When none has come within [`DEADLINE`].
+    pub fn receive_descriptor(&self) -> (String, OwnedFd) {
         let end = Instant::now() + DEADLINE;
-        assert!(await_readable(&self.listener, end), "nobody connected to the console socket");
+        assert!(await_readable(&self.listener, end), "nobody connected to the socket");
         let (stream, _) = self.listener.accept().expect("accept");
-        assert!(await_readable(&stream, end), "no terminal was sent");
+        assert!(await_readable(&stream, end), "nothing was sent");
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = [0; 4096];
-        recvmsg(&stream, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC).expect("recvmsg");
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let length = recvmsg(&stream, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC).expect("recvmsg").bytes;
         let mut files = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
             _ => None,
         });
         let mut fds = files.next().expect("a descriptor in the message");
-        let master = File::from(fds.next().expect("one descriptor"));
+        let descriptor = fds.next().expect("one descriptor");
         assert!(fds.next().is_none(), "exactly one descriptor");
-        Terminal { master, heard: String::new() }
+        (String::from_utf8_lossy(&bytes[..length]).into_owned(), descriptor)
     }
 }
 
