@@ -309,7 +309,7 @@ pub(crate) fn compile_process(
         cwd: Path::new("/").join(process.cwd()),
         terminal,
         user: compile_user(process.user(), id_maps, problems),
-        capabilities: compile_capabilities(process, problems).granted(granted, warnings),
+        capabilities: compile_capabilities(process, warnings, problems).granted(granted, warnings),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         labels: Labels::compile(process, modules, problems),
         seccomp,
@@ -344,8 +344,12 @@ fn compile_user(user: &oci_spec::runtime::User, id_maps: Option<&IdMaps>, proble
     User { uid: user.uid(), gid: user.gid(), additional_gids, umask: user.umask() }
 }
 
-fn compile_capabilities(process: &oci_spec::runtime::Process, problems: &mut Problems) -> Capabilities {
-    let sets = Capabilities::from_names(process.capabilities().as_ref());
+fn compile_capabilities(
+    process: &oci_spec::runtime::Process,
+    warnings: &mut Vec<String>,
+    problems: &mut Problems,
+) -> Capabilities {
+    let mut sets = Capabilities::from_names(process.capabilities().as_ref());
     let missing = |bits: u64| {
         let first = bits.trailing_zeros() as u8;
         caps::all()
@@ -360,10 +364,12 @@ fn compile_capabilities(process: &oci_spec::runtime::Process, problems: &mut Pro
     }
     let not_ambient = sets.ambient & !(sets.permitted & sets.inheritable);
     if not_ambient != 0 {
-        problems.add(
-            "process.capabilities.ambient",
-            format!("{} is not in both permitted and inheritable", missing(not_ambient)),
-        );
+        // `runc spec` wrote such configurations for years, and runc lets the kernel leave them out.
+        warnings.push(format!(
+            "process.capabilities.ambient: {} is not in both permitted and inheritable, so it is left out",
+            missing(not_ambient)
+        ));
+        sets.ambient &= !not_ambient;
     }
     sets
 }
@@ -440,6 +446,16 @@ mod tests {
     }
 
     #[test]
+    fn ambient_capabilities_that_can_not_be_are_left_out_with_a_warning() {
+        let plan = compile_text(&with_process(
+            r#""user":{"uid":0,"gid":0},"capabilities":{"permitted":["CAP_KILL"],"ambient":["CAP_KILL"]}"#,
+        ))
+        .unwrap();
+        assert_eq!(plan.inside.process.capabilities.ambient, 0);
+        assert!(plan.warnings[0].contains("process.capabilities.ambient: CAP_KILL"), "{:?}", plan.warnings);
+    }
+
+    #[test]
     fn what_is_refused() {
         let user = r#""user":{"uid":0,"gid":0}"#;
         for (process, message) in [
@@ -456,7 +472,6 @@ mod tests {
                 "listed twice",
             ),
             (format!(r#"{user},"capabilities":{{"effective":["CAP_KILL"]}}"#), "CAP_KILL is not in permitted"),
-            (format!(r#"{user},"capabilities":{{"ambient":["CAP_KILL"]}}"#), "process.capabilities.ambient"),
             (format!(r#"{user},"apparmorProfile":"x""#), "process.apparmorProfile"),
         ] {
             let text = problems_of(&with_process(&process));
