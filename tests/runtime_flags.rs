@@ -296,7 +296,7 @@ fn containers_without_cgroups() {
 
     bundle.config["linux"]["resources"]["pids"] = json!({"limit": 100});
     bundle.save();
-    run("disabled").fails(1, &["linux.resources.pids.limit", "--cgroup-manager=disabled"]);
+    run("disabled").fails(1, &["linux.resources.pids.limit"]);
     assert_eq!(lab.leaks(), "");
 
     bundle.config["linux"]["resources"].as_object_mut().unwrap().remove("pids");
