@@ -193,3 +193,148 @@ fn the_caller_stays_in_its_own_namespaces() {
     let after: Vec<String> = TYPES.iter().map(|(_, name)| host::namespace("self", name)).collect();
     assert_eq!(before, after);
 }
+
+const SECOND: i64 = 1_000_000_000;
+
+/// How far the two clocks of a report are ahead of the host's, in seconds; boots take far less than the 60 s of slack.
+fn offsets(report: &Value) -> [i64; 2] {
+    use rustix::time::{ClockId, clock_gettime};
+    [(ClockId::Monotonic, "monotonic_clock_ns"), (ClockId::Boottime, "boot_clock_ns")].map(|(id, field)| {
+        let now = clock_gettime(id);
+        let host = now.tv_sec * SECOND + now.tv_nsec;
+        let ahead = report[field].as_i64().unwrap() - host;
+        (ahead + 30 * SECOND).div_euclid(60 * SECOND)
+    })
+}
+
+/// runc 1.1 knows no time namespaces.
+fn time_lab() -> Option<Lab> {
+    Lab::root().filter(|lab| !lab.is_peer())
+}
+
+#[test]
+fn a_time_namespace_has_its_own_clocks() {
+    let Some(lab) = time_lab() else { return };
+    let mut bundle = lab.bundle();
+    bundle.add_namespace("time", None);
+    let report = lab.report(&mut bundle);
+    assert_ne!(report["namespaces"]["time"], json!(host::namespace("self", "time")));
+    assert_eq!(offsets(&report), [0, 0]);
+    assert_eq!(report["pid"], 1);
+
+    // In minutes: 20 days and two days; a boot clock can not be moved below 0, so only ahead.
+    bundle.config["linux"]["timeOffsets"] =
+        json!({"monotonic": {"secs": 172_800}, "boottime": {"secs": 1_728_000, "nanosecs": 500_000_000}});
+    let report = lab.report(&mut bundle);
+    assert_eq!(offsets(&report), [2880, 28_800]);
+    assert_eq!(report["namespaces"]["time"], report["namespaces"]["time_for_children"]);
+    assert_eq!(report["pid"], 1);
+}
+
+#[test]
+fn a_time_namespace_is_joined_by_path_and_by_exec() {
+    let Some(lab) = time_lab() else { return };
+    let mut bundle = lab.bundle();
+    bundle.add_namespace("time", None);
+    bundle.config["linux"]["timeOffsets"] = json!({"boottime": {"secs": 172_800}});
+    bundle.args(["/bin/probe", "signal-wait"]);
+    let first = lab.create(&bundle);
+    first.start();
+    let theirs = json!(host::namespace(&first.pid().to_string(), "time"));
+    let report: Value = serde_json::from_str(&first.exec(&[], &["/bin/probe"]).run().ok().stdout()).unwrap();
+    assert_eq!((&report["namespaces"]["time"], offsets(&report)), (&theirs, [0, 2880]));
+
+    let mut bundle = lab.bundle();
+    bundle.add_namespace("time", Some(&format!("/proc/{}/ns/time", first.pid())));
+    let report = lab.report(&mut bundle);
+    assert_eq!((&report["namespaces"]["time"], offsets(&report)), (&theirs, [0, 2880]));
+    first.delete_force();
+}
+
+#[test]
+fn a_time_namespace_beside_a_user_namespace_belongs_to_it() {
+    for lab in [time_lab(), Lab::user().filter(|lab| !lab.is_peer())].into_iter().flatten() {
+        let mut bundle = lab.bundle();
+        if lab.as_user().is_none() {
+            bundle.add_namespace("user", None);
+            let map = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+            bundle.config["linux"]["uidMappings"] = map.clone();
+            bundle.config["linux"]["gidMappings"] = map;
+        }
+        bundle.add_namespace("time", None);
+        bundle.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 172_800}});
+        let report = lab.report(&mut bundle);
+        assert_eq!(offsets(&report), [2880, 0]);
+        assert_ne!(report["namespaces"]["user"], json!(host::namespace("self", "user")));
+        assert_eq!((&report["pid"], &report["uid"]), (&json!(1), &json!([0, 0, 0, 0])));
+        bundle.args(["/bin/probe", "signal-wait"]);
+        let container = lab.create(&bundle);
+        container.start();
+        let report: Value = serde_json::from_str(&container.exec(&[], &["/bin/probe"]).run().ok().stdout()).unwrap();
+        assert_eq!(offsets(&report), [2880, 0]);
+        container.delete_force();
+    }
+}
+
+#[test]
+fn wrong_time_offsets_are_refused() {
+    let Some(lab) = time_lab() else { return };
+    for (namespace, offsets, words) in [
+        (false, json!({"monotonic": {"secs": 1}}), ["linux.timeOffsets", "needs a time namespace"]),
+        (true, json!({"realtime": {"secs": 1}}), ["linux.timeOffsets[\"realtime\"]", "monotonic, boottime"]),
+        (
+            true,
+            json!({"monotonic": {"nanosecs": 1_000_000_000}}),
+            ["linux.timeOffsets.monotonic.nanosecs", "1000000000"],
+        ),
+        (true, json!({"monotonic": {"secs": -4_000_000_000_i64}}), ["linux.timeOffsets", "before 0"]),
+        (true, json!({"boottime": {"secs": i64::MAX}}), ["linux.timeOffsets", "146 years"]),
+    ] {
+        let mut bundle = lab.bundle();
+        bundle.args(["/bin/true"]);
+        if namespace {
+            bundle.add_namespace("time", None);
+        }
+        bundle.config["linux"]["timeOffsets"] = offsets.clone();
+        let finished = lab.run(&bundle).exits(1);
+        for word in words {
+            assert!(finished.stderr().contains(word), "{offsets}: {word:?} is not in {}", finished.stderr());
+        }
+        assert_eq!(lab.leaks(), "", "{offsets}");
+    }
+}
+
+/// The namespace is kept by a process of its own, in which the container's root is then changed.
+#[test]
+fn a_mount_namespace_with_a_path_is_joined() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe"]);
+    let there = lab.directory("there");
+    let keeper = lab.path("keeper");
+    // What is mounted in that namespace only can be a source of the container.
+    let script = format!(
+        "mount -t tmpfs prepared '{0}' && echo inside > '{0}/word' && echo $$ > '{1}.new' && mv '{1}.new' '{1}' && exec sleep 600",
+        there.display(),
+        keeper.display()
+    );
+    let running = lab.program("/usr/bin/unshare").args(["-m", "--propagation", "private", "sh", "-c", &script]).start();
+    pipkin_harness::await_path(&keeper);
+    let pid = std::fs::read_to_string(&keeper).unwrap().trim().to_owned();
+    let path = format!("/proc/{pid}/ns/mnt");
+    bundle.add_namespace("mount", Some(&path));
+    bundle.add_mount("/srv", "bind", &there, &["bind", "ro"]);
+    let report = lab.report(&mut bundle);
+    assert_eq!(report["namespaces"]["mnt"], json!(host::namespace(&pid, "mnt")));
+    assert!(report["root_entries"].as_array().unwrap().contains(&json!("srv")));
+    assert!(report["mounts"].as_array().unwrap().iter().any(|mount| mount["source"] == "prepared"), "{report}");
+
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.add_namespace("mount", Some("/proc/self/ns/mnt"));
+    let finished = lab.run(&bundle).exits(1);
+    assert!(finished.stderr().contains("host's mount namespace"), "{}", finished.all());
+    running.signal(rustix::process::Signal::KILL);
+    running.wait();
+    assert_eq!(lab.leaks(), "");
+}

@@ -32,6 +32,8 @@ pub enum Go {
 pub enum Report {
     /// It joined namespaces and goes on as another process of that number (in the launcher's pid namespace).
     Cloned(i32),
+    /// It is in its new user namespace and waits for the id maps.
+    Unmapped,
     /// Everything is mounted, the root is not changed yet.
     ReadyForHooks,
     /// The descriptor of the terminal's master side comes with this message.

@@ -1,7 +1,7 @@
 //! Makes a container: everything up to the start of its program.
 
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,13 +13,13 @@ use super::foreground::Foreground;
 use super::notify::{NotifyRelay, NotifySocket};
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, hooks, id_maps, limits, pidfd_socket, seccomp_agent};
+use super::{console, hooks, id_maps, limits, mount_sources, pidfd_socket, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
-use crate::plan::{Host, Mount, MountKind, NamespaceKind, Plan, Scheduling, Start, Step};
-use crate::stage::{Task, open_source, set_scheduling};
+use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
+use crate::stage::{Task, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status};
 
 /// What is to be booted, and what its caller wants of it.
@@ -63,7 +63,9 @@ pub struct Booted {
 /// Makes the container. On failure nothing is left of it.
 pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None, poststop: None };
-    check_rootfs(&boot.plan.inside.rootfs.path)?;
+    if boot.plan.namespaces.makes(NamespaceKind::Mount) {
+        check_rootfs(&boot.plan.inside.rootfs.path)?;
+    }
     boot.directory.write_record(&boot.record)?;
     if boot.notify_socket.is_some() {
         boot.directory.make_notify_directory()?;
@@ -87,7 +89,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         boot.record.cgroup = Some(made);
         boot.directory.write_record(&boot.record)?;
     }
-    let sources = open_sources(&mut boot.plan)?;
+    let sources = mount_sources::open(&mut boot.plan.inside)?;
     // What the stage has no right to in a user namespace.
     let scheduling = match boot.plan.namespaces.has_own(NamespaceKind::User) {
         true => std::mem::take(&mut boot.plan.inside.process.scheduling),
@@ -111,7 +113,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     drop((doors, start_socket, sources));
     undo.child = Some(child);
     if joins_first {
-        undo.child = Some(wait_for_clone(undo.child.take(), &channel)?);
+        undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
     set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel))?;
@@ -132,24 +134,6 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     Ok(Booted { child, channel, terminal, cgroup, notify })
 }
 
-/// In a user namespace the stage can not reach what only the host's root may: the launcher opens the sources of bind
-/// mounts for it.
-fn open_sources(plan: &mut Plan) -> Result<Vec<OwnedFd>> {
-    let mut opened = Vec::new();
-    if !plan.inside.new_user_namespace || !rustix::process::geteuid().is_root() {
-        return Ok(opened);
-    }
-    for step in &plan.inside.steps {
-        if let Step::Mount(Mount { index, kind: MountKind::Bind { source, recursive, nofollow }, .. }) = step {
-            let file =
-                open_source(source, *recursive, *nofollow).map_err(|error| error.during(format!("mounts[{index}]")))?;
-            plan.inside.opened_sources.push((*index, file.as_raw_fd()));
-            opened.push(file);
-        }
-    }
-    Ok(opened)
-}
-
 /// Everything that the launcher does while the stage works.
 fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Channel) -> Result<Option<OwnedFd>> {
     if let (Some(score), Some(_)) = (boot.plan.oom_score_adj, &boot.plan.id_maps) {
@@ -158,7 +142,7 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     if boot.plan.namespaces.has_own(NamespaceKind::User) {
         limits::raise(child.pid(), &boot.plan.inside.process.rlimits)?;
     }
-    if let Some(maps) = &boot.plan.id_maps {
+    if let Some(maps) = boot.plan.id_maps.as_ref().filter(|_| !boot.plan.namespaces.maps_before_clone()) {
         id_maps::write(child.pid(), maps)?;
         channel.send(&Go::Mapped, None)?;
     }
@@ -224,7 +208,7 @@ fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
 /// The stage joined its namespaces and goes on as another process; the first one is waited for.
 ///
 /// Both report over one channel, so that the second's first words may come before the first's last.
-pub(super) fn wait_for_clone(first: Option<Child>, channel: &Channel) -> Result<Child> {
+pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channel: &Channel) -> Result<Child> {
     let mut early = Vec::new();
     let result = loop {
         match channel.receive::<Report>()? {
@@ -232,6 +216,12 @@ pub(super) fn wait_for_clone(first: Option<Child>, channel: &Channel) -> Result<
                 Some(pid) => break Child::adopted(pid),
                 None => break Err(Error::new(Kind::System, "the stage reports a process 0")),
             },
+            Some((Report::Unmapped, _)) => {
+                if let (Some(first), Some(maps)) = (&first, maps) {
+                    id_maps::write(first.pid(), maps)?;
+                }
+                channel.send(&Go::Mapped, None)?;
+            }
             Some(report) => early.push(report),
             None => match early.pop() {
                 Some((Report::Failed(error), _)) => break Err(error),

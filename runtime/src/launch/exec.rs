@@ -85,7 +85,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         user_namespace,
     };
     let (first, channel) = start_stage(&task, &setting)?;
-    let child = wait_for_clone(Some(first), &channel)?;
+    let child = wait_for_clone(Some(first), None, &channel)?;
     let attended = set_scheduling(Some(child.pid()), &scheduling).and_then(|()| attend(join, &child, &channel, caller));
     match attended {
         Ok(terminal) => Ok(Joined { child, channel, terminal }),

@@ -8,6 +8,7 @@ mod foreground;
 pub(crate) mod hooks;
 mod id_maps;
 mod limits;
+mod mount_sources;
 mod notify;
 mod pidfd_socket;
 mod process;

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Attributes, Device, DeviceKind, Mount, MountKind, Parameter, Plan, Start, Step};
+use super::{
+    Attributes, Device, DeviceKind, MappingSource, Mount, MountKind, Parameter, Plan, SourceLink, Start, Step,
+};
 
 impl Display for Plan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -47,6 +49,9 @@ impl Plan {
     fn fmt_inside(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let inside = &self.inside;
         writeln!(f, "inside")?;
+        for offset in &inside.time_offsets {
+            writeln!(f, "  move the clock {offset}")?;
+        }
         if inside.loopback {
             writeln!(f, "  bring lo up")?;
         }
@@ -143,9 +148,20 @@ impl Display for Mount {
                     write!(f, " with a copy of what is there")?;
                 }
             }
-            MountKind::Bind { source, recursive, .. } => {
+            MountKind::Bind { source, recursive, link } => {
                 let how = if *recursive { "bind with all below" } else { "bind" };
                 write!(f, "{how} {} on {}", source.display(), self.destination.display())?;
+                match link {
+                    SourceLink::Follow => {}
+                    SourceLink::Mount => write!(f, ", itself if it is a link,")?,
+                    SourceLink::Copy => write!(f, ", or copy it if it is a link,")?,
+                }
+            }
+            MountKind::Remount { parameters } => {
+                write!(f, "change the mount on {}", self.destination.display())?;
+                for parameter in parameters {
+                    write!(f, " {parameter}")?;
+                }
             }
             MountKind::Cgroup(view) => {
                 write!(f, "mount {} cgroup hierarchies on {}", view.hierarchies.len(), self.destination.display())?;
@@ -154,6 +170,16 @@ impl Display for Mount {
         write!(f, "{}", self.attributes)?;
         if !self.recursive_attributes.is_empty() {
             write!(f, ", with all below:{}", self.recursive_attributes)?;
+        }
+        if let Some(mapping) = &self.id_mapping {
+            write!(f, ", ids mapped{}", if mapping.recursive { " with all below" } else { "" })?;
+            if let MappingSource::Maps(maps) = &mapping.maps {
+                for (kind, list) in [("user", &maps.uid), ("group", &maps.gid)] {
+                    for map in list {
+                        write!(f, " {kind} {} as {} ({} in all)", map.container, map.host, map.size)?;
+                    }
+                }
+            }
         }
         self.propagation.map_or(Ok(()), |propagation| write!(f, " {}", propagation.name()))
     }

@@ -75,7 +75,7 @@ pub(super) fn compile(linux: Option<&Linux>, namespaces: &Namespaces, problems: 
     Some(IdMaps { uid: check("linux.uidMappings", uid), gid: check("linux.gidMappings", gid) })
 }
 
-fn check_list(field: &str, list: &[LinuxIdMapping], problems: &mut Problems) -> Vec<IdMap> {
+pub(super) fn check_list(field: &str, list: &[LinuxIdMapping], problems: &mut Problems) -> Vec<IdMap> {
     if list.len() > MOST_LINES {
         problems.add(field, format!("has {} entries; the kernel takes at most {MOST_LINES}", list.len()));
     }

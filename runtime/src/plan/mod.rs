@@ -6,6 +6,7 @@
 
 mod describe;
 mod devices;
+mod id_mapping;
 mod ids;
 mod memory_policy;
 mod mount_options;
@@ -16,6 +17,7 @@ mod paths;
 mod process;
 mod scheduling;
 mod sysctl;
+mod time_offsets;
 mod unsupported;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +26,12 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 pub use devices::{Device, DeviceKind};
+pub use id_mapping::{IdMapping, MappingSource};
 pub use ids::{IdMap, IdMaps};
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
 pub use mount_options::MOUNT_OPTIONS;
-pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation};
+pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation, SourceLink};
 pub(crate) use mounts::{CONTEXT, is_protected_proc};
 pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
@@ -41,6 +44,7 @@ pub(crate) use process::{
 pub(crate) use scheduling::compile_exec_affinity;
 pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
 pub use sysctl::Sysctl;
+pub use time_offsets::{Clock, TimeOffset};
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
@@ -148,13 +152,16 @@ pub struct Inside {
     pub new_user_namespace: bool,
     /// Whether a cgroup namespace is made; its root is the cgroup that the stage was born or put into.
     pub new_cgroup_namespace: bool,
+    /// Of the clocks of a new time namespace.
+    pub time_offsets: Vec<TimeOffset>,
     /// Whether `lo` is brought up.
     pub loopback: bool,
     /// Whether the container gets a session keyring of its own (keyrings(7)).
     pub new_keyring: bool,
     /// The root file system.
     pub rootfs: Rootfs,
-    /// Bind mounts, by their place in `mounts`, whose sources the launcher has opened, and under which number.
+    /// What the launcher has opened for a mount, by its place in `mounts`, and under which number: the source of a bind
+    /// mount, or for a new file system the user namespace that maps its ids.
     pub opened_sources: Vec<(usize, i32)>,
     /// In order.
     pub steps: Vec<Step>,
@@ -279,8 +286,16 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let (hooks, inside_hooks) = compile_hooks(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
     let sysctls = sysctl::compile(linux, &namespaces, problems);
+    let time_offsets = time_offsets::compile(linux, &namespaces, problems);
     let rootfs = compile_rootfs(request, spec, problems);
-    let steps = compile_steps(request, spec, &namespaces, host, cgroup.as_ref(), problems);
+    let surroundings = mounts::Surroundings {
+        bundle: request.bundle,
+        namespaces: &namespaces,
+        layout: &host.cgroups,
+        cgroup: cgroup.as_ref().map(cgroup::Plan::record),
+        id_maps: id_maps.as_ref(),
+    };
+    let steps = compile_steps(spec, &surroundings, host, problems);
     let granted = if namespaces.has_own(NamespaceKind::User) { u64::MAX } else { host.capabilities };
     let process = process::compile(request, spec, id_maps.as_ref(), granted, host.modules, &mut warnings, problems);
     let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
@@ -293,6 +308,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
             id: request.id.to_owned(),
             new_user_namespace: namespaces.makes(NamespaceKind::User),
             new_cgroup_namespace: namespaces.makes(NamespaceKind::Cgroup),
+            time_offsets,
             loopback: namespaces.makes(NamespaceKind::Network),
             new_keyring: !request.no_new_keyring,
             namespaces: namespaces.clone(),
@@ -388,16 +404,13 @@ fn compile_cgroup(
 
 /// Mounts, then devices, then the links in /dev, then what is to be read-only and masked.
 fn compile_steps(
-    request: &Request<'_>,
     spec: &Spec,
-    namespaces: &Namespaces,
+    surroundings: &mounts::Surroundings<'_>,
     host: &Host,
-    cgroup: Option<&cgroup::Plan>,
     problems: &mut Problems,
 ) -> Vec<Step> {
     let linux = spec.linux().as_ref();
-    let record = cgroup.map(cgroup::Plan::record);
-    let mut mounts = mounts::compile(request.bundle, spec, namespaces, &host.cgroups, record.as_ref(), problems);
+    let mut mounts = mounts::compile(spec, surroundings, problems);
     if let Some(label) = lsm::compile_mount_label(linux, host.modules, problems) {
         mounts.iter_mut().for_each(|mount| mount.kind.label(&label));
     }

@@ -1,6 +1,6 @@
 //! The options of `mounts[].options`: the spec's, and those of mount(8) and the file systems.
 
-use super::mounts::{Attributes, Parameter, Propagation};
+use super::mounts::{Attributes, Parameter, Propagation, SourceLink};
 
 /// What a list of options means.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,8 +17,12 @@ pub(super) struct MountOptions {
     pub parameters: Vec<Parameter>,
     /// `tmpcopyup`: a tmpfs starts with the content of what it covers.
     pub copy_up: bool,
-    /// `src-nofollow`: the source's last component may be a symbolic link, which is then mounted itself.
-    pub source_nofollow: bool,
+    /// `src-nofollow` or `copy-symlink`: what if the source is a symbolic link.
+    pub source_link: SourceLink,
+    /// `dest-nofollow`: the destination may be a symbolic link, which is then covered itself.
+    pub destination_nofollow: bool,
+    /// `remount`: an earlier entry's mount is changed.
+    pub remount: bool,
     /// `idmap` or `ridmap`.
     pub id_mapped: Option<Recursive>,
 }
@@ -37,11 +41,15 @@ pub const MOUNT_OPTIONS: &[&str] = &[
     "async",
     "atime",
     "bind",
+    "copy-symlink",
     "defaults",
+    "dest-nofollow",
     "dev",
     "diratime",
     "dirsync",
     "exec",
+    "idmap",
+    "iversion",
     "lazytime",
     "loud",
     "mand",
@@ -49,6 +57,7 @@ pub const MOUNT_OPTIONS: &[&str] = &[
     "nodev",
     "nodiratime",
     "noexec",
+    "noiversion",
     "nolazytime",
     "nomand",
     "norelatime",
@@ -61,7 +70,9 @@ pub const MOUNT_OPTIONS: &[&str] = &[
     "rdev",
     "rdiratime",
     "relatime",
+    "remount",
     "rexec",
+    "ridmap",
     "rnoatime",
     "rnodev",
     "rnodiratime",
@@ -155,18 +166,38 @@ fn parse_one(option: &str, parsed: &mut MountOptions) -> Result<(), String> {
         "bind" => parsed.bind = Some(Recursive::No),
         "rbind" => parsed.bind = Some(Recursive::Yes),
         "tmpcopyup" => parsed.copy_up = true,
-        "src-nofollow" => parsed.source_nofollow = true,
+        "src-nofollow" => parsed.source_link = SourceLink::Mount,
+        "copy-symlink" => parsed.source_link = SourceLink::Copy,
+        "dest-nofollow" => parsed.destination_nofollow = true,
         "idmap" => parsed.id_mapped = Some(Recursive::No),
         "ridmap" => parsed.id_mapped = Some(Recursive::Yes),
+        "remount" => parsed.remount = true,
         // Nothing to do: the defaults, and the kernel log's loudness, which the mount API does not have.
         "defaults" | "silent" | "loud" => {}
-        "remount" => {
-            return Err("\"remount\" is not possible: every mount is new; give the options to the mount itself".into());
-        }
+        // What fstab(5) says about when and by whom it is mounted means nothing here.
+        "auto" | "noauto" | "nouser" | "_netdev" => {}
         "" => return Err("an empty option".into()),
-        other => parsed.parameters.push(parameter(other)),
+        other if other.starts_with("x-") || other.starts_with("X-") || other.starts_with("comment=") => {}
+        other => match superblock_default(other) {
+            // A new file system has it; an earlier word for the opposite is taken back.
+            Some(opposite) if !parsed.remount => {
+                parsed.parameters.retain(|parameter| *parameter != Parameter::Flag(opposite.to_owned()));
+            }
+            _ => parsed.parameters.push(parameter(other)),
+        },
     }
     Ok(())
+}
+
+/// The opposite of an option that says how a file system is anyway (mount(8)).
+fn superblock_default(option: &str) -> Option<&'static str> {
+    match option {
+        "async" => Some("sync"),
+        "noiversion" => Some("iversion"),
+        "nolazytime" => Some("lazytime"),
+        "nomand" => Some("mand"),
+        _ => None,
+    }
 }
 
 fn parameter(option: &str) -> Parameter {
@@ -211,7 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn remount_is_refused() {
-        assert!(parse_list("remount,ro").unwrap_err().contains("remount"));
+    fn what_a_new_file_system_has_anyway_is_nothing() {
+        assert_eq!(
+            parse_list("sync,async,nolazytime,noiversion,nomand,_netdev,x-any").unwrap(),
+            MountOptions::default()
+        );
+        assert_eq!(parse_list("async,sync").unwrap().parameters, [Parameter::Flag("sync".into())]);
+        // To a file system that is there already it may be news.
+        assert_eq!(parse_list("remount,async").unwrap().parameters, [Parameter::Flag("async".into())]);
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
+use super::id_mapping::{self, IdMapping};
+use super::ids::IdMaps;
 use super::mount_options::{self, MountOptions, Recursive};
 use super::namespaces::{NamespaceKind, Namespaces};
 use super::paths::normalize;
@@ -26,6 +28,10 @@ pub struct Mount {
     pub recursive_attributes: Attributes,
     /// How further mounts travel.
     pub propagation: Option<Propagation>,
+    /// How the owners of files appear.
+    pub id_mapping: Option<IdMapping>,
+    /// The destination's last component is not followed if it is a symbolic link (`dest-nofollow`).
+    pub destination_nofollow: bool,
 }
 
 /// What is mounted.
@@ -49,8 +55,13 @@ pub enum MountKind {
         source: PathBuf,
         /// With everything mounted below it.
         recursive: bool,
-        /// The source's last component is not followed if it is a symbolic link.
-        nofollow: bool,
+        /// What if the source's last component is a symbolic link.
+        link: SourceLink,
+    },
+    /// What an earlier entry has mounted there gets other options (`remount`).
+    Remount {
+        /// Of its file system; empty for a bind mount, whose file system is the host's.
+        parameters: Vec<Parameter>,
     },
     /// The container's cgroups (type `cgroup`).
     Cgroup(CgroupView),
@@ -67,7 +78,7 @@ impl MountKind {
                     parameters.push(Parameter::Value { key: CONTEXT.to_owned(), value: context.to_owned() });
                 }
             }
-            Self::Bind { .. } => {}
+            Self::Bind { .. } | Self::Remount { .. } => {}
             Self::Cgroup(view) => view.context = Some(context.to_owned()),
         }
     }
@@ -75,6 +86,19 @@ impl MountKind {
 
 /// SELinux's mount option.
 pub(crate) const CONTEXT: &str = "context";
+
+/// What becomes of a bind mount's source that is a symbolic link.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceLink {
+    /// What it leads to is mounted.
+    #[default]
+    Follow,
+    /// It is mounted itself (`src-nofollow`).
+    Mount,
+    /// A link that says the same is made in the container (`copy-symlink`).
+    Copy,
+}
 
 /// How the container sees its cgroups.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -103,9 +127,17 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// Longer than fsconfig(2) takes.
-    pub(crate) fn is_long(&self) -> bool {
-        matches!(self, Self::Value { value, .. } if value.len() > 255)
+    /// For mount(2) only: a value longer than fsconfig(2) takes, or its flag `MS_I_VERSION`.
+    pub(crate) fn is_classic(&self) -> bool {
+        match self {
+            Self::Value { value, .. } => value.len() > 255,
+            Self::Flag(_) => self.is_i_version(),
+        }
+    }
+
+    /// Changes of files are counted.
+    pub(crate) fn is_i_version(&self) -> bool {
+        matches!(self, Self::Flag(key) if key == "iversion")
     }
 
     /// The SELinux context that it sets.
@@ -185,15 +217,23 @@ impl Propagation {
     }
 }
 
-pub(super) fn compile(
-    bundle: &Path,
-    spec: &Spec,
-    namespaces: &Namespaces,
-    layout: &cgroup::Layout,
-    record: Option<&cgroup::Record>,
-    problems: &mut Problems,
-) -> Vec<Mount> {
-    let mut compiled = Vec::new();
+/// What the mounts depend on beside their list.
+pub(super) struct Surroundings<'a> {
+    /// The bundle's directory.
+    pub bundle: &'a Path,
+    /// Made and joined.
+    pub namespaces: &'a Namespaces,
+    /// The host's cgroup hierarchies.
+    pub layout: &'a cgroup::Layout,
+    /// The container's cgroup.
+    pub cgroup: Option<cgroup::Record>,
+    /// Of a new user namespace.
+    pub id_maps: Option<&'a IdMaps>,
+}
+
+pub(super) fn compile(spec: &Spec, surroundings: &Surroundings<'_>, problems: &mut Problems) -> Vec<Mount> {
+    let Surroundings { bundle, namespaces, layout, cgroup: record, id_maps } = surroundings;
+    let mut compiled: Vec<Mount> = Vec::new();
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let field = format!("mounts[{index}]");
         let destination = mount.destination();
@@ -214,15 +254,10 @@ pub(super) fn compile(
                 continue;
             }
         };
-        if options.id_mapped.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            problems.add(
-                format!("{field}.options"),
-                "id-mapped mounts (idmap, ridmap, uidMappings, gidMappings) are not supported",
-            );
-            continue;
-        }
+        let id_mapping = id_mapping::compile(&field, mount, options.id_mapped, namespaces, *id_maps, problems);
         let filesystem = mount.typ().as_deref().unwrap_or_default();
         let kind = match (options.bind, filesystem) {
+            _ if options.remount => remount(&field, &compiled, &options, &destination, problems),
             (Some(recursive), _) => {
                 bind(&field, bundle, mount.source().as_deref(), recursive, &options, &destination, problems)
             }
@@ -234,12 +269,13 @@ pub(super) fn compile(
                     .add(format!("{field}.type"), "is missing: name a file system, or give the option bind or rbind");
                 None
             }
-            (None, "cgroup" | "cgroup2") => Some(cgroup_view(namespaces, layout, record)),
+            (None, "cgroup" | "cgroup2") => Some(cgroup_view(namespaces, layout, record.as_ref())),
             (None, _) => {
                 new_filesystem(&field, filesystem, mount.source().as_deref(), &options, &destination, problems)
             }
         };
         let Some(kind) = kind else { continue };
+        check_extensions(&field, &kind, &options, id_mapping.as_ref(), namespaces, problems);
         let mut options = options;
         if matches!((filesystem, &kind), ("cgroup" | "cgroup2", MountKind::Bind { .. })) {
             // The host's own hierarchies: the container must not change what it has no share of (CVE-2023-25809).
@@ -257,9 +293,72 @@ pub(super) fn compile(
             attributes: options.attributes,
             recursive_attributes: options.recursive_attributes,
             propagation: options.propagation,
+            id_mapping,
+            destination_nofollow: options.destination_nofollow,
         });
     }
     compiled
+}
+
+/// What goes with some kinds of mounts only.
+fn check_extensions(
+    field: &str,
+    kind: &MountKind,
+    options: &MountOptions,
+    id_mapping: Option<&IdMapping>,
+    namespaces: &Namespaces,
+    problems: &mut Problems,
+) {
+    let bind = matches!(kind, MountKind::Bind { .. });
+    let own_ids = matches!(kind, MountKind::Filesystem { .. }) && !namespaces.has_own(NamespaceKind::User);
+    if id_mapping.is_some() && !bind && !own_ids {
+        problems.add(
+            field,
+            "only a bind mount, or without a user namespace a new file system, can be id-mapped; remove idmap",
+        );
+    }
+    if options.destination_nofollow && !bind {
+        problems.add(format!("{field}.options"), "\"dest-nofollow\" is for bind mounts: nothing else covers a link");
+    }
+    if options.source_link != SourceLink::Follow && !bind {
+        problems.add(format!("{field}.options"), "\"src-nofollow\" and \"copy-symlink\" are for bind mounts");
+    }
+}
+
+/// Other options for what an earlier entry mounts. The file system below a bind mount is the host's, whose options are not
+/// the container's to change.
+fn remount(
+    field: &str,
+    earlier: &[Mount],
+    options: &MountOptions,
+    destination: &Path,
+    problems: &mut Problems,
+) -> Option<MountKind> {
+    let Some(covered) = earlier.iter().rev().find(|mount| mount.destination == destination) else {
+        problems.add(
+            format!("{field}.options"),
+            format!("\"remount\" needs an earlier entry that mounts something on {}", destination.display()),
+        );
+        return None;
+    };
+    let own = matches!(covered.kind, MountKind::Filesystem { .. } | MountKind::Remount { .. });
+    let mut parameters = options.parameters.clone();
+    if let Some(parameter) = parameters.first().filter(|_| !own || options.bind.is_some()) {
+        problems.add(
+            format!("{field}.options"),
+            format!("{:?} belongs to a file system that is not the container's; remove it", parameter.to_string()),
+        );
+        return None;
+    }
+    if own && options.bind.is_none() {
+        // Without "bind" it is the file system that becomes read-only or writable (mount(8)).
+        for (bits, word) in [(options.attributes.set, "ro"), (options.attributes.clear, "rw")] {
+            if bits & libc::MOUNT_ATTR_RDONLY != 0 {
+                parameters.push(Parameter::Flag(word.to_owned()));
+            }
+        }
+    }
+    Some(MountKind::Remount { parameters })
 }
 
 fn bind(
@@ -297,7 +396,7 @@ fn bind(
     Some(MountKind::Bind {
         source: bundle.join(source),
         recursive: recursive == Recursive::Yes,
-        nofollow: options.source_nofollow,
+        link: options.source_link,
     })
 }
 
@@ -348,7 +447,7 @@ fn cgroup_view(namespaces: &Namespaces, layout: &cgroup::Layout, record: Option<
             parameters: Vec::new(),
             copy_up: false,
         },
-        None => MountKind::Bind { source: "/sys/fs/cgroup".into(), recursive: true, nofollow: false },
+        None => MountKind::Bind { source: "/sys/fs/cgroup".into(), recursive: true, link: SourceLink::Follow },
     }
 }
 
@@ -416,7 +515,10 @@ mod tests {
     fn a_bind_source_is_relative_to_the_bundle() {
         let mount = first(r#"[{"destination":"data/../x","source":"data","options":["rbind","ro"]}]"#);
         assert_eq!(mount.destination, Path::new("/x"));
-        assert_eq!(mount.kind, MountKind::Bind { source: "/bundle/data".into(), recursive: true, nofollow: false });
+        assert_eq!(
+            mount.kind,
+            MountKind::Bind { source: "/bundle/data".into(), recursive: true, link: SourceLink::Follow }
+        );
     }
 
     #[test]
@@ -449,7 +551,19 @@ mod tests {
             (r#"[{"destination":"/a","options":["bind"]}]"#, "mounts[0].source"),
             (r#"[{"destination":"/a","source":"/x","options":["bind","mode=7"]}]"#, "no meaning for a bind mount"),
             (r#"[{"destination":"/a","type":"proc","options":["tmpcopyup"]}]"#, "for tmpfs only"),
-            (r#"[{"destination":"/a","source":"/x","options":["bind","idmap"]}]"#, "id-mapped"),
+            (r#"[{"destination":"/a","source":"/x","options":["bind","idmap"]}]"#, "idmap needs uidMappings"),
+            (
+                r#"[{"destination":"/a","source":"/x","options":["bind"],"uidMappings":[
+                    {"containerID":0,"hostID":1,"size":1}]}]"#,
+                "mounts[0].gidMappings",
+            ),
+            (r#"[{"destination":"/a","options":["remount"]}]"#, "needs an earlier entry"),
+            (
+                r#"[{"destination":"/a","source":"/x","options":["bind"]},{"destination":"/a","options":["remount","size=1"]}]"#,
+                "not the container's",
+            ),
+            (r#"[{"destination":"/a","type":"tmpfs","options":["dest-nofollow"]}]"#, "dest-nofollow"),
+            (r#"[{"destination":"/a","type":"tmpfs","options":["copy-symlink"]}]"#, "copy-symlink"),
         ] {
             let text = problems_of(&with_mounts(mounts));
             assert!(text.contains(message), "{mounts}: {text}");

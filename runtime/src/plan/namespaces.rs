@@ -131,9 +131,8 @@ impl Namespaces {
                 Some(path) => compiled.join.push(Join { index, kind, path: path.clone() }),
             }
         }
-        if !compiled.makes(NamespaceKind::Mount) {
-            problems
-                .add("linux.namespaces", "a new mount namespace is required: add {\"type\": \"mount\"} without a path");
+        if !compiled.has_own(NamespaceKind::Mount) {
+            problems.add("linux.namespaces", "a mount namespace is required: add {\"type\": \"mount\"}");
         }
         let rank = |kind| NamespaceKind::ALL.iter().position(|other| *other == kind);
         compiled.join.sort_by_key(|join| rank(join.kind));
@@ -156,18 +155,28 @@ impl Namespaces {
         self.makes(kind) || self.joins(kind)
     }
 
-    /// Whether a process has to join first and clone then: a joined pid namespace takes effect in children only, and
-    /// a user namespace, new or joined, decides over the rights to join the others.
+    /// Whether a process has to join first and clone then: a joined pid namespace and a new time namespace take effect in
+    /// children only, and a user namespace, new or joined, decides over the rights to join the others.
     pub fn join_before_clone(&self) -> bool {
-        !self.join.is_empty()
-            && (self.has_own(NamespaceKind::User) || self.joins(NamespaceKind::Pid) || self.joins(NamespaceKind::Time))
+        let joined = self.has_own(NamespaceKind::User) || self.joins(NamespaceKind::Pid);
+        self.has_own(NamespaceKind::Time) || (!self.join.is_empty() && joined)
+    }
+
+    /// Whether that process enters a new user namespace by itself, before its clone: so that a new time namespace belongs
+    /// to it.
+    pub fn maps_before_clone(&self) -> bool {
+        self.makes(NamespaceKind::Time) && self.makes(NamespaceKind::User)
     }
 
     /// Flags for clone3(2). The cgroup namespace is not among them: it is made from inside the container's cgroup.
     /// Nor is the time namespace: its offsets are set before anybody is in it.
     pub fn clone_flags(&self) -> u64 {
-        let later = [NamespaceKind::Cgroup, NamespaceKind::Time];
-        self.new.iter().filter(|kind| !later.contains(kind)).fold(0, |flags, kind| flags | kind.clone_flag())
+        let elsewhere = |kind: &NamespaceKind| match kind {
+            NamespaceKind::Cgroup | NamespaceKind::Time => true,
+            NamespaceKind::User => self.maps_before_clone(),
+            _ => false,
+        };
+        self.new.iter().filter(|kind| !elsewhere(kind)).fold(0, |flags, kind| flags | kind.clone_flag())
     }
 }
 
@@ -198,6 +207,7 @@ mod tests {
     #[test]
     fn a_mount_namespace_is_required() {
         assert!(problems_of(&minimal("{}")).contains("mount namespace is required"));
+        assert_eq!(problems_of(&minimal(r#"{"namespaces":[{"type":"mount","path":"/x"}]}"#)), "");
         assert!(
             problems_of(&minimal(r#"{"namespaces":[{"type":"mount","path":"x"}]}"#))
                 .contains("linux.namespaces[0].path")

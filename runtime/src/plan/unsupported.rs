@@ -2,7 +2,6 @@
 
 use oci_spec::runtime::Spec;
 
-use super::namespaces::NamespaceKind;
 use crate::error::Problems;
 
 /// Notes every field that asks for something that is not there.
@@ -15,11 +14,6 @@ pub(super) fn note(spec: &Spec, problems: &mut Problems) {
     if let Some(linux) = spec.linux() {
         refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
         refuse(linux.intel_rdt().is_some(), "linux.intelRdt");
-        refuse(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets");
-        for (index, namespace) in linux.namespaces().iter().flatten().enumerate() {
-            let time = NamespaceKind::from(namespace.typ()) == NamespaceKind::Time;
-            refuse(time, &format!("linux.namespaces[{index}] (time)"));
-        }
     }
     refuse(spec.vm().is_some(), "vm");
 }

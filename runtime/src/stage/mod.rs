@@ -8,6 +8,7 @@ mod copy_up;
 mod devices;
 mod environment;
 mod explain;
+mod id_mapping;
 mod mounts;
 mod namespaces;
 mod pivot;
@@ -33,6 +34,7 @@ use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
 use crate::state::{Document, Status};
 use crate::sys::process::{exit_now, inherited_descriptor};
 
+pub(crate) use self::id_mapping::map_ids;
 pub(crate) use self::mounts::open_source;
 pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;

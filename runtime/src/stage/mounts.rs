@@ -5,14 +5,15 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::copy_up;
+use super::id_mapping::map_ids;
 use super::procfs::Procfs;
 use super::root::{Root, path_of};
 use crate::cgroup::{CgroupMount, Version};
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::{Attributes, CONTEXT, CgroupView, Mount, MountKind, Parameter};
+use crate::plan::{Attributes, CONTEXT, CgroupView, Mount, MountKind, Parameter, SourceLink};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
 /// What is still to be done to a mount when everything is mounted.
@@ -38,15 +39,21 @@ pub(super) fn mount<'a>(
     received: &mut Vec<(usize, OwnedFd)>,
 ) -> Result<Option<Unfinished<'a>>> {
     let during = |error: Error| error.during(format!("mounts[{}]: mount {}", mount.index, mount.destination.display()));
+    let taken = received.iter().position(|(index, _)| *index == mount.index).map(|at| received.swap_remove(at).1);
     let handle = match &mount.kind {
         MountKind::Filesystem { filesystem, source, parameters, copy_up } => {
-            new_filesystem(root, mount, filesystem, source, parameters, *copy_up)
+            new_filesystem(root, mount, filesystem, source, parameters, *copy_up, taken)
         }
-        MountKind::Bind { source, recursive, nofollow } => {
-            let opened =
-                received.iter().position(|(index, _)| *index == mount.index).map(|at| received.swap_remove(at).1);
-            let opened = opened.map_or_else(|| open_source(source, *recursive, *nofollow), Ok);
-            opened.and_then(|opened| bind(root, mount, opened))
+        MountKind::Bind { source, recursive, link } => {
+            let opened = taken.map_or_else(|| open_source(source, *recursive, *link), Ok).map_err(during)?;
+            let kind = file_type(&opened).map_err(during)?;
+            if kind == FileType::Symlink && *link == SourceLink::Copy {
+                return copy_link(root, mount, &opened).map(|()| None).map_err(during);
+            }
+            bind(root, mount, opened, kind)
+        }
+        MountKind::Remount { parameters } => {
+            return remount(root, mount, parameters).map(|()| None).map_err(during);
         }
         MountKind::Cgroup(view) => cgroups(root, mount, view),
     };
@@ -75,6 +82,7 @@ fn new_filesystem(
     source: &str,
     parameters: &[Parameter],
     copy_up: bool,
+    id_map: Option<OwnedFd>,
 ) -> Result<OwnedFd> {
     let existing = match filesystem {
         "tmpfs" => root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok(),
@@ -93,7 +101,7 @@ fn new_filesystem(
     if mount.destination != Path::new("/proc") && Procfs::contains(&target) {
         check_below_proc(&target, &mount.destination)?;
     }
-    let handle = if parameters.clone().any(Parameter::is_long) {
+    let handle = if parameters.clone().any(Parameter::is_classic) && id_map.is_none() {
         return classic_mount(root, mount, filesystem, source, parameters, &target);
     } else {
         make_filesystem(filesystem, source, parameters, at_first(filesystem, mount.attributes))?
@@ -102,6 +110,9 @@ fn new_filesystem(
         let covered = root.open(&mount.destination, OFlags::RDONLY | OFlags::DIRECTORY);
         let covered = covered.on("open", &mount.destination)?;
         copy_up::copy(covered, &handle).map_err(|error| error.during("tmpcopyup"))?;
+    }
+    if let (Some(mapping), Some(id_map)) = (&mount.id_mapping, id_map) {
+        map_ids(&handle, mapping, &id_map)?;
     }
     if let Some(context) = context {
         label(&handle, context)?;
@@ -127,7 +138,7 @@ fn at_first(filesystem: &str, attributes: Attributes) -> Attributes {
 }
 
 /// mount(2), for what fsconfig(2) does not take: values of more than 255 bytes, such as the lower directories of an
-/// overlay. The place is named by its descriptor.
+/// overlay, and `MS_I_VERSION`. The place is named by its descriptor.
 fn classic_mount<'a>(
     root: &Root,
     mount: &Mount,
@@ -141,9 +152,11 @@ fn classic_mount<'a>(
         Some(context) => format!("{CONTEXT}=\"{context}\""),
         None => parameter.to_string(),
     };
-    let data = parameters.map(text).collect::<Vec<_>>().join(",");
+    let (versions, parameters): (Vec<_>, Vec<_>) = parameters.partition(|parameter| parameter.is_i_version());
+    let data = parameters.into_iter().map(text).collect::<Vec<_>>().join(",");
     let place = format!("/proc/self/fd/{}", target.as_raw_fd());
-    let flags = nix::mount::MsFlags::empty();
+    let mut flags = nix::mount::MsFlags::empty();
+    flags.set(nix::mount::MsFlags::MS_I_VERSION, !versions.is_empty());
     nix::mount::mount(Some(source), place.as_str(), Some(filesystem), flags, Some(data.as_str()))
         .step(|| format!("make a {filesystem} with {data}"))?;
     let handle = root.open(&mount.destination, OFlags::PATH).on("open", &mount.destination)?;
@@ -174,10 +187,7 @@ fn make_filesystem<'a>(
         if errno == Errno::NODEV { error.remedy("this kernel does not have it") } else { error }
     })?;
     let explain = |errno: Errno, what: String| {
-        let mut error = Error::system(what, errno);
-        if let Some(message) = kernel_message(&context) {
-            error = error.remedy(message);
-        }
+        let error = explained(&context, errno, what);
         match (filesystem, errno) {
             ("proc" | "sysfs" | "mqueue", Errno::PERM) => error.remedy(format!(
                 "in a user namespace {filesystem} needs a new {} namespace beside it",
@@ -193,19 +203,38 @@ fn make_filesystem<'a>(
     };
     rustix::mount::fsconfig_set_string(&context, "source", source)
         .map_err(|errno| explain(errno, format!("{filesystem}: set the source {source:?}")))?;
-    for parameter in parameters {
-        let set = match parameter {
-            Parameter::Flag(key) => rustix::mount::fsconfig_set_flag(&context, key.as_str()),
-            Parameter::Value { key, value } => {
-                rustix::mount::fsconfig_set_string(&context, key.as_str(), value.as_str())
-            }
-        };
-        set.map_err(|errno| explain(errno, format!("{filesystem}: option {parameter}")))?;
-    }
+    configure(&context, parameters, |errno, what| explain(errno, format!("{filesystem}: {what}")))?;
     rustix::mount::fsconfig_create(&context).map_err(|errno| explain(errno, format!("make a {filesystem}")))?;
     let flags = MountAttrFlags::from_bits_retain(attributes.set as u32);
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
         .map_err(|errno| explain(errno, format!("make a mount of {filesystem}")))
+}
+
+/// Sets the options of a file system that is being made or changed.
+fn configure<'a>(
+    context: &OwnedFd,
+    parameters: impl Iterator<Item = &'a Parameter>,
+    explain: impl Fn(Errno, String) -> Error,
+) -> Result<()> {
+    for parameter in parameters {
+        let set = match parameter {
+            Parameter::Flag(key) => rustix::mount::fsconfig_set_flag(context, key.as_str()),
+            Parameter::Value { key, value } => {
+                rustix::mount::fsconfig_set_string(context, key.as_str(), value.as_str())
+            }
+        };
+        set.map_err(|errno| explain(errno, format!("option {parameter}")))?;
+    }
+    Ok(())
+}
+
+/// An error of a file system, with its own words if it has some.
+fn explained(context: &OwnedFd, errno: Errno, what: String) -> Error {
+    let error = Error::system(what, errno);
+    match kernel_message(context) {
+        Some(message) => error.remedy(message),
+        None => error,
+    }
 }
 
 /// What the file system itself says went wrong (fsconfig(2): messages are read from the context).
@@ -218,17 +247,49 @@ fn kernel_message(context: &OwnedFd) -> Option<String> {
 }
 
 /// A detached mount of a part of the host's file systems.
-pub(crate) fn open_source(source: &Path, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+pub(crate) fn open_source(source: &Path, recursive: bool, link: SourceLink) -> Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, nofollow);
+    flags.set(OpenTreeFlags::AT_SYMLINK_NOFOLLOW, link != SourceLink::Follow);
     rustix::mount::open_tree(CWD, source, flags).step(|| format!("bind mount source {}", source.display()))
 }
 
-fn bind(root: &Root, mount: &Mount, handle: OwnedFd) -> Result<OwnedFd> {
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&handle).step(|| "stat the source")?.st_mode);
-    let target = match kind {
-        FileType::Directory => open_directory(root, &mount.destination)?,
+fn file_type(handle: &OwnedFd) -> Result<FileType> {
+    Ok(FileType::from_raw_mode(rustix::fs::fstat(handle).step(|| "stat the source")?.st_mode))
+}
+
+/// `copy-symlink`: a link of the host is made once more in the container; one that says the same may be there already.
+fn copy_link(root: &Root, mount: &Mount, link: &OwnedFd) -> Result<()> {
+    let target = rustix::fs::readlinkat(link, "", Vec::new()).step(|| "read the source, a symbolic link")?;
+    let (parent, name) = root.parent(&mount.destination).on("make the directory of", &mount.destination)?;
+    let made = rustix::fs::symlinkat(&target, &parent, &*name);
+    if made == Err(Errno::EXIST)
+        && rustix::fs::readlinkat(&parent, &*name, Vec::new()).is_ok_and(|present| present == target)
+    {
+        return Ok(());
+    }
+    made.step(|| format!("make a link to {}", target.to_string_lossy()))
+}
+
+/// `remount`: what is mounted there, by its own handle.
+fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> Result<()> {
+    let place = root.open(&mount.destination, OFlags::PATH).on("open", &mount.destination)?;
+    if !parameters.is_empty() {
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let context = rustix::mount::fspick(&place, "", flags).step(|| "take the file system up")?;
+        configure(&context, parameters.iter(), |errno, what| explained(&context, errno, what))?;
+        rustix::mount::fsconfig_reconfigure(&context)
+            .map_err(|errno| explained(&context, errno, "change the file system".to_owned()))?;
+    }
+    set_attributes(&place, mount.attributes, false)?;
+    set_attributes(&place, mount.recursive_attributes, true)
+}
+
+fn bind(root: &Root, mount: &Mount, handle: OwnedFd, kind: FileType) -> Result<OwnedFd> {
+    let covered = mount.destination_nofollow.then(|| root.open(&mount.destination, OFlags::PATH | OFlags::NOFOLLOW));
+    let target = match (covered, kind) {
+        (Some(Ok(covered)), _) => covered,
+        (_, FileType::Directory) => open_directory(root, &mount.destination)?,
         _ => open_file(root, &mount.destination)?,
     };
     check_proc(&handle, &target, &mount.destination)?;

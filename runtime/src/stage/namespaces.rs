@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
 use rustix::thread::{Gid, Uid};
 
 use super::Exec;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Result};
-use crate::plan::{Inside, Join, NamespaceKind, Namespaces};
+use crate::plan::{Inside, Join, NamespaceKind, Namespaces, TimeOffset};
 use crate::sys::process::{CloneOptions, Cloned, clone3, exit_now};
 
 /// Ends up in all namespaces of the plan but the cgroup's.
@@ -17,7 +18,7 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     let opened = open_all(&inside.namespaces.join)?;
     for (join, file) in inside.namespaces.join.iter().zip(&opened) {
         check_own(join, file, inside)?;
-        let flag = CloneFlags::from_bits_truncate(join.kind.clone_flag() as i32);
+        let flag = CloneFlags::from_bits_retain(join.kind.clone_flag() as i32);
         nix::sched::setns(file.as_fd(), flag).step(|| named(join, "join"))?;
     }
     drop(opened);
@@ -25,8 +26,11 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
         become_root()?;
     }
     if inside.namespaces.join_before_clone() {
+        if inside.namespaces.makes(NamespaceKind::Time) {
+            make_time_namespace(inside, channel)?;
+        }
         continue_as_child(inside.namespaces.clone_flags(), &inside.namespaces, channel)?;
-        if inside.new_user_namespace {
+        if inside.new_user_namespace && !inside.namespaces.maps_before_clone() {
             channel.wait_for(Go::Mapped)?;
             become_root()?;
         }
@@ -34,17 +38,61 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
-/// A path may lead to the runtime's own namespace, whose kernel parameters are the host's (CVE-2022-0811).
+/// A time namespace, owned by the new user namespace if there is one. Its clocks are moved before anybody is in it: this
+/// process's children will be, it itself will not (time_namespaces(7)).
+fn make_time_namespace(inside: &Inside, channel: &Channel) -> Result<()> {
+    // The files in /proc of a process that nobody may look into belong to the host's root, and must be written here: the
+    // id maps by an ordinary user, the offsets by root of a user namespace. Nobody of the container sees this process.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "open the own files in /proc")?;
+    if inside.namespaces.maps_before_clone() {
+        unshare(NamespaceKind::User)?;
+        channel.send(&Report::Unmapped, None)?;
+        channel.wait_for(Go::Mapped)?;
+        become_root()?;
+        // The change of user has closed them again.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "open the own files in /proc")?;
+    }
+    unshare(NamespaceKind::Time)?;
+    if !inside.time_offsets.is_empty() {
+        write_time_offsets(&inside.time_offsets)?;
+    }
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "close the own files in /proc")
+}
+
+/// In one write: the kernel takes no more (proc_timens_set_offset).
+fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
+    let path = "/proc/self/timens_offsets";
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path)?;
+    let line = |offset: &TimeOffset| format!("{} {} {}\n", offset.clock.number(), offset.seconds, offset.nanoseconds);
+    let lines: String = offsets.iter().map(line).collect();
+    rustix::io::write(&file, lines.as_bytes()).map(drop).map_err(|errno| {
+        let asked: Vec<String> = offsets.iter().map(ToString::to_string).collect();
+        let error = Error::system(format!("linux.timeOffsets: move the clocks {}", asked.join(", ")), errno);
+        match errno {
+            rustix::io::Errno::RANGE => error.remedy("a clock would be before 0, or more than 146 years ahead"),
+            _ => error,
+        }
+    })
+}
+
+/// A path may lead to the runtime's own namespace, whose kernel parameters are the host's (CVE-2022-0811), and whose root
+/// is not to be changed.
 fn check_own(join: &Join, file: &OwnedFd, inside: &Inside) -> Result<()> {
-    let Some(sysctl) = inside.sysctls.iter().find(|sysctl| sysctl.namespace == join.kind) else { return Ok(()) };
+    let sysctl = inside.sysctls.iter().find(|sysctl| sysctl.namespace == join.kind);
+    if sysctl.is_none() && join.kind != NamespaceKind::Mount {
+        return Ok(());
+    }
     let joined = rustix::fs::fstat(file).step(|| named(join, "stat"))?;
     let own = rustix::fs::stat(format!("/proc/self/ns/{}", join.kind.file())).step(|| named(join, "stat"))?;
     if (joined.st_dev, joined.st_ino) != (own.st_dev, own.st_ino) {
         return Ok(());
     }
-    let name = sysctl.path.replace('/', ".");
+    let field = match sysctl {
+        Some(sysctl) => format!("linux.sysctl[{:?}]", sysctl.path.replace('/', ".")),
+        None => "root".to_owned(),
+    };
     Err(Error::invalid(
-        format!("linux.sysctl[{name:?}]"),
+        field,
         format!(
             "not allowed in the host's {} namespace, which linux.namespaces[{}].path leads to",
             join.kind.name(),
@@ -102,7 +150,7 @@ pub(crate) fn become_root() -> Result<()> {
 
 /// Makes one more namespace, from here.
 pub(super) fn unshare(kind: NamespaceKind) -> Result<()> {
-    let flag = CloneFlags::from_bits_truncate(kind.clone_flag() as i32);
+    let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
     nix::sched::unshare(flag).step(|| format!("make a {} namespace", kind.name()))
 }
 
@@ -124,7 +172,7 @@ pub(super) fn set_names(inside: &Inside) -> Result<()> {
 pub(super) fn join_process(exec: &Exec, init: OwnedFd, channel: &Channel) -> Result<()> {
     let flags = exec.namespaces.iter().fold(0, |flags, kind| flags | kind.clone_flag());
     if flags != 0 {
-        nix::sched::setns(init.as_fd(), CloneFlags::from_bits_truncate(flags as i32))
+        nix::sched::setns(init.as_fd(), CloneFlags::from_bits_retain(flags as i32))
             .step(|| "join the container's namespaces")?;
     }
     drop(init);
