@@ -45,7 +45,7 @@ fn features() -> Value {
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "mountExtensions": {"idmap": {"enabled": true}},
             "netDevices": {"enabled": false},
             "memoryPolicy": {
                 "modes": MEMORY_POLICY_MODES.map(|(name, _)| name),
@@ -65,10 +65,20 @@ mod tests {
     #[test]
     fn every_advertised_mount_option_is_understood() {
         for option in MOUNT_OPTIONS {
-            let destination = if option.ends_with("bind") { r#""source":"/x","# } else { r#""type":"tmpfs","# };
+            let kind = match *option {
+                "copy-symlink" | "src-nofollow" | "dest-nofollow" => r#""type":"bind","source":"/x""#,
+                bind if bind.ends_with("bind") => r#""source":"/x""#,
+                _ => r#""type":"tmpfs""#,
+            };
+            let map = r#"[{"containerID":0,"hostID":1,"size":1}]"#;
+            let maps = match option.ends_with("idmap") {
+                true => format!(r#","uidMappings":{map},"gidMappings":{map}"#),
+                false => String::new(),
+            };
             let text = format!(
                 r#"{{"ociVersion":"1.2.0","root":{{"path":"r"}},"process":{{"cwd":"/","args":["a"],"user":{{"uid":0,"gid":0}}}},
-                    "linux":{{"namespaces":[{{"type":"mount"}}]}},"mounts":[{{"destination":"/a",{destination}"options":["{option}"]}}]}}"#
+                    "linux":{{"namespaces":[{{"type":"mount"}}]}},"mounts":[{{"destination":"/a","type":"tmpfs"}},
+                    {{"destination":"/a",{kind},"options":["{option}"]{maps}}}]}}"#
             );
             assert_eq!(crate::plan::tests::problems_of(&text), "", "{option}");
         }
