@@ -8,6 +8,7 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod one_command;
 mod pause;
 mod plan;
 mod ps;
@@ -19,7 +20,7 @@ mod update;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::cgroup;
 use crate::container::Runtime;
@@ -33,29 +34,37 @@ use crate::state::Store;
 #[derive(Debug, Parser)]
 #[command(name = "pipkin-runtime", version = VERSION, propagate_version = false, arg_required_else_help = true)]
 pub struct Cli {
-    /// Where the containers' states are kept.
-    #[arg(long, value_name = "DIR", help_heading = "Global options")]
-    root: Option<PathBuf>,
-    /// Write warnings and errors to this file, too.
-    #[arg(long, value_name = "FILE", help_heading = "Global options")]
-    log: Option<PathBuf>,
-    /// How they are written.
-    #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = "Global options")]
-    log_format: log::Format,
-    /// Tell more.
-    #[arg(long, help_heading = "Global options")]
-    debug: bool,
-    /// Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME.
-    #[arg(long, conflicts_with = "cgroup_manager", help_heading = "Global options")]
-    systemd_cgroup: bool,
-    /// Who makes the cgroups; "disabled": containers stay in the caller's.
-    #[arg(long, value_name = "WHO", default_value = "cgroupfs", help_heading = "Global options")]
-    cgroup_manager: cgroup::Manager,
-    /// Whether a container goes without a cgroup where it may not have one: true, false, or auto, unless root calls.
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = rootless, help_heading = "Global options")]
-    rootless: Rootless,
+    #[command(flatten)]
+    options: Options,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Those that come before the command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+struct Options {
+    /// Where the containers' states are kept.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Write warnings and errors to this file, too.
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// How they are written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: log::Format,
+    /// Tell more.
+    #[arg(long)]
+    debug: bool,
+    /// Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME.
+    #[arg(long, conflicts_with = "cgroup_manager")]
+    systemd_cgroup: bool,
+    /// Who makes the cgroups; "disabled": containers stay in the caller's.
+    #[arg(long, value_name = "WHO", default_value = "cgroupfs")]
+    cgroup_manager: cgroup::Manager,
+    /// Whether a container goes without a cgroup where it may not have one: true, false, or auto, unless root calls.
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = rootless)]
+    rootless: Rootless,
 }
 
 /// What `--version` prints; engines read the second line.
@@ -83,7 +92,7 @@ enum Command {
 
 /// Parses, runs, and turns the result into an exit status.
 pub fn main() -> u8 {
-    let cli = match Cli::try_parse() {
+    let cli = match one_command::parse().map_or_else(Cli::try_parse, Ok) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -91,7 +100,8 @@ pub fn main() -> u8 {
         }
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
-    let result = log::set_up(cli.log.as_deref(), cli.log_format, cli.debug).and_then(|()| cli.run());
+    let Options { log, log_format, debug, .. } = &cli.options;
+    let result = log::set_up(log.as_deref(), *log_format, *debug).and_then(|()| cli.run());
     match result {
         Ok(status) => status,
         Err(error) => {
@@ -103,9 +113,10 @@ pub fn main() -> u8 {
 
 impl Cli {
     fn run(self) -> Result<u8> {
-        let manager = if self.systemd_cgroup { cgroup::Manager::Systemd } else { self.cgroup_manager };
-        let cgroups = cgroup::Driving { manager, forgiving: self.rootless.0 };
-        let runtime = Runtime::new(self.root.unwrap_or_else(Store::default_root)).with_cgroups(cgroups);
+        let Options { root, systemd_cgroup, cgroup_manager, rootless, .. } = self.options;
+        let manager = if systemd_cgroup { cgroup::Manager::Systemd } else { cgroup_manager };
+        let cgroups = cgroup::Driving { manager, forgiving: rootless.0 };
+        let runtime = Runtime::new(root.unwrap_or_else(Store::default_root)).with_cgroups(cgroups);
         let done = |result: Result<()>| result.map(|()| 0);
         match self.command {
             Command::Create(create) => done(create.run(&runtime)),
