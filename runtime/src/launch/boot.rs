@@ -151,13 +151,14 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     }
     // While the stage works: nobody waits for it.
     boot.directory.write_configuration(boot.configuration)?;
+    let init = boot.directory.write_init(&Identity::of(child.pid())?)?;
     let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, || run_hooks(boot, child))?;
     if let Some(socket) = boot.pidfd_socket {
         pidfd_socket::send(socket, "standard", child.as_fd())?;
     }
     log::debug(|| format!("process {} is ready", child.pid().as_raw_nonzero()));
     // From here on it is a container: until now it is being created, and its launcher's death is its end.
-    boot.directory.write_init(&Identity::of(child.pid())?)?;
+    init.publish()?;
     if let Some(path) = boot.pid_file {
         write_pid_file(path, child.pid())?;
     }

@@ -13,7 +13,7 @@ use crate::cgroup;
 use crate::channel::{self, Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::stage::{NAME, Task, become_root};
-use crate::sys::process::{CloneOptions, Cloned, clone3, close_on_exec_from, execute_handle, exit_now};
+use crate::sys::process::{CloneOptions, clone3_to_execute, close_on_exec_from, execute_handle, fork_to_execute};
 
 /// What the stage gets beside its task.
 pub(super) struct Setting<'a> {
@@ -47,14 +47,18 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
     let handed_over = [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten();
     let handed_over: Vec<BorrowedFd<'_>> = handed_over.chain(setting.sources.iter().map(AsFd::as_fd)).collect();
     let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
-    match clone3(&options).map_err(|errno| explain_clone(errno, setting))? {
-        Cloned::Parent { pid, pidfd } => Ok((Child::new(pid, pidfd), ours)),
-        Cloned::Child => {
-            let error = become_stage(program.as_fd(), &arguments, &handed_over, setting, &theirs);
-            let _ = theirs.send(&Report::Failed(error), None);
-            exit_now(1)
-        }
-    }
+    let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
+    let child = || {
+        let error = become_stage(program.as_fd(), &arguments, &handed_over, setting, &theirs);
+        let _ = theirs.send(&Report::Failed(error), None);
+    };
+    // With a new user namespace the child waits for its maps, which the launcher writes.
+    let cloned = match setting.clone_flags & libc::CLONE_NEWUSER as u64 {
+        0 => clone3_to_execute(&options, &child),
+        _ => fork_to_execute(&options, &child),
+    };
+    let (pid, pidfd) = cloned.map_err(|errno| explain_clone(errno, setting))?;
+    Ok((Child::new(pid, pidfd), ours))
 }
 
 fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
@@ -74,7 +78,7 @@ fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
 /// In the child.
 fn become_stage(
     program: BorrowedFd<'_>,
-    arguments: &[CString],
+    arguments: &[&CStr],
     handed_over: &[BorrowedFd<'_>],
     setting: &Setting<'_>,
     channel: &Channel,
@@ -102,8 +106,7 @@ fn become_stage(
             return Error::system("hand a descriptor to the stage", errno);
         }
     }
-    let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
-    Error::system("execute the stage", execute_handle(program, &arguments, &[]))
+    Error::system("execute the stage", execute_handle(program, arguments, &[]))
 }
 
 /// The plan goes through memory, because a message has a limit and a plan has not.

@@ -140,6 +140,22 @@ impl AsFd for Directory {
     }
 }
 
+/// A file that is complete but not there yet under its name.
+pub struct Unpublished<'a> {
+    directory: &'a Directory,
+    temporary: String,
+    path: PathBuf,
+}
+
+impl Unpublished<'_> {
+    /// Gives it its name.
+    pub fn publish(self) -> Result<()> {
+        let name = self.path.file_name().unwrap_or_default();
+        let directory = &self.directory.file;
+        rustix::fs::renameat(directory, &self.temporary, directory, name).on("rename", &self.path)
+    }
+}
+
 impl Directory {
     /// The container's name.
     pub fn id(&self) -> &str {
@@ -231,8 +247,10 @@ impl Directory {
     }
 
     /// Keeps the container's first process.
-    pub fn write_init(&self, init: &Identity) -> Result<()> {
-        self.write(INIT, init)
+    ///
+    /// Written now, it counts when it is published.
+    pub fn write_init(&self, init: &Identity) -> Result<Unpublished<'_>> {
+        self.prepare(INIT, init)
     }
 
     /// The container's first process, whether or not it is still there.
@@ -307,13 +325,17 @@ impl Directory {
 
     /// Written beside it and renamed: the file is there completely or not at all.
     fn write(&self, name: &str, content: &impl Serialize) -> Result<()> {
+        self.prepare(name, content)?.publish()
+    }
+
+    fn prepare(&self, name: &str, content: &impl Serialize) -> Result<Unpublished<'_>> {
         let path = self.path.join(name);
         let bytes = serde_json::to_vec(content).map_err(std::io::Error::from).on("encode", &path)?;
         let temporary = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.file, &temporary, flags, Mode::from_raw_mode(0o600)).on("create", &path)?;
         write_all(&file, &bytes, &path)?;
-        rustix::fs::renameat(&self.file, &temporary, &self.file, name).on("rename", &path)
+        Ok(Unpublished { directory: self, temporary, path })
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
