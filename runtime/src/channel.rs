@@ -21,6 +21,8 @@ use crate::error::{Context, Error, Kind, Result};
 pub enum Go {
     /// The id maps are written.
     Mapped,
+    /// The network devices are the container's.
+    DevicesMoved,
     /// The hooks have run.
     HooksDone,
     /// Limits are in force and the state is kept: the program may start, now or when asked to.

@@ -21,6 +21,9 @@ impl Features {
 
 fn features() -> Value {
     let seccomp = seccomp::features();
+    // The machine's own is understood, but no name of the spec's (schema/defs-linux.json, "SeccompArch").
+    let architectures: Vec<_> =
+        seccomp.architectures.iter().filter(|name| **name != "SCMP_ARCH_NATIVE").collect();
     let mut capabilities: Vec<String> = caps::all().into_iter().map(|capability| capability.to_string()).collect();
     capabilities.sort();
     let mut namespaces: Vec<_> = NamespaceKind::ALL.into_iter().map(NamespaceKind::name).collect();
@@ -38,7 +41,7 @@ fn features() -> Value {
                 "enabled": true,
                 "actions": seccomp.actions,
                 "operators": seccomp.operators,
-                "archs": seccomp.architectures,
+                "archs": architectures,
                 "knownFlags": seccomp.known_flags,
                 "supportedFlags": seccomp.supported_flags
             },
@@ -46,12 +49,14 @@ fn features() -> Value {
             "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
             "memoryPolicy": {
                 "modes": MEMORY_POLICY_MODES.map(|(name, _)| name),
                 "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)
             }
         },
+        // What it says becomes a property of a systemd unit, which may be a command to run.
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "annotations": {
             "org.opencontainers.pipkin-runtime.version": env!("CARGO_PKG_VERSION")
         }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::error::{Context, Error, Kind, Result};
 
@@ -90,10 +90,19 @@ fn process_of(document: &mut Value) -> &mut Value {
     if document.get("process").is_some() { &mut document["process"] } else { document }
 }
 
-/// Whether something was spelled as the spec has it, and `oci-spec` does not: two scheduler flags, and lists of CPUs that
-/// are empty or have blanks.
+/// Whether something was written as the spec's schema has it, and `oci-spec` does not take it: two scheduler flags, lists of
+/// CPUs that are empty or have blanks, and a process without a user, which is root's as with other runtimes.
 fn respell(process: &mut Value) -> bool {
     let mut changed = false;
+    if let Some(fields) = process.as_object_mut().filter(|fields| fields.contains_key("cwd")) {
+        let user = fields.entry("user").or_insert_with(|| Value::Object(Map::new()));
+        for id in ["uid", "gid"] {
+            if let Some(ids) = user.as_object_mut().filter(|ids| !ids.contains_key(id)) {
+                ids.insert(id.to_owned(), 0.into());
+                changed = true;
+            }
+        }
+    }
     for flag in process.pointer_mut("/scheduler/flags").and_then(Value::as_array_mut).into_iter().flatten() {
         let other = match flag.as_str() {
             Some("SCHED_FLAG_RESET_ON_FORK") => "SCHED_RESET_ON_FORK",

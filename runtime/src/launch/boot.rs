@@ -13,7 +13,7 @@ use super::foreground::Foreground;
 use super::notify::{NotifyRelay, NotifySocket};
 use super::process::Child;
 use super::task::{Setting, start_stage};
-use super::{console, hooks, id_maps, limits, mount_sources, pidfd_socket, seccomp_agent};
+use super::{console, hooks, id_maps, limits, mount_sources, net_devices, pidfd_socket, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
@@ -145,6 +145,10 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     if let Some(maps) = boot.plan.id_maps.as_ref().filter(|_| !boot.plan.namespaces.maps_before_clone()) {
         id_maps::write(child.pid(), maps)?;
         channel.send(&Go::Mapped, None)?;
+    }
+    if !boot.plan.net_devices.is_empty() {
+        net_devices::move_into(&boot.plan.net_devices, &boot.plan.namespaces, child.pid())?;
+        channel.send(&Go::DevicesMoved, None)?;
     }
     if let Some(cgroup) = cgroup {
         cgroup.restrict()?;

@@ -9,6 +9,8 @@ pub(crate) mod hooks;
 mod id_maps;
 mod limits;
 mod mount_sources;
+mod net_devices;
+mod netlink;
 mod notify;
 mod pidfd_socket;
 mod process;

@@ -29,6 +29,9 @@ impl Display for Plan {
                 }
             }
         }
+        for device in &self.net_devices {
+            writeln!(f, "  move the network device {device} into the container")?;
+        }
         match &self.cgroup {
             Some(cgroup) => write!(f, "{cgroup}")?,
             None => writeln!(f, "  no cgroup of its own")?,

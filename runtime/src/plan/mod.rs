@@ -12,6 +12,7 @@ mod memory_policy;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod number_list;
 mod paths;
 mod process;
@@ -35,6 +36,7 @@ pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagatio
 pub(crate) use mounts::{CONTEXT, is_protected_proc};
 pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
+pub use net_devices::NetDevice;
 pub use number_list::NumberList;
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
@@ -127,6 +129,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Id maps of a new user namespace.
     pub id_maps: Option<IdMaps>,
+    /// Network devices of the host that become the container's.
+    pub net_devices: Vec<NetDevice>,
     /// The cgroup, unless the container runs in the caller's.
     pub cgroup: Option<cgroup::Plan>,
     /// Written by the launcher (`process.oomScoreAdj`).
@@ -154,6 +158,8 @@ pub struct Inside {
     pub new_cgroup_namespace: bool,
     /// Of the clocks of a new time namespace.
     pub time_offsets: Vec<TimeOffset>,
+    /// Whether the launcher moves network devices into the container.
+    pub waits_for_devices: bool,
     /// Whether `lo` is brought up.
     pub loopback: bool,
     /// Whether the container gets a session keyring of its own (keyrings(7)).
@@ -286,6 +292,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let (hooks, inside_hooks) = compile_hooks(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
     let sysctls = sysctl::compile(linux, &namespaces, problems);
+    let net_devices = net_devices::compile(linux, &namespaces, problems);
     let time_offsets = time_offsets::compile(linux, &namespaces, problems);
     let rootfs = compile_rootfs(request, spec, problems);
     let surroundings = mounts::Surroundings {
@@ -309,6 +316,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
             new_user_namespace: namespaces.makes(NamespaceKind::User),
             new_cgroup_namespace: namespaces.makes(NamespaceKind::Cgroup),
             time_offsets,
+            waits_for_devices: !net_devices.is_empty(),
             loopback: namespaces.makes(NamespaceKind::Network),
             new_keyring: !request.no_new_keyring,
             namespaces: namespaces.clone(),
@@ -325,6 +333,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         },
         namespaces,
         id_maps,
+        net_devices,
         cgroup,
         oom_score_adj,
         seccomp_agent,

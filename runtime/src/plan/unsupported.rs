@@ -12,7 +12,6 @@ pub(super) fn note(spec: &Spec, problems: &mut Problems) {
         }
     };
     if let Some(linux) = spec.linux() {
-        refuse(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices");
         refuse(linux.intel_rdt().is_some(), "linux.intelRdt");
     }
     refuse(spec.vm().is_some(), "vm");

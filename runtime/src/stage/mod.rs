@@ -138,6 +138,9 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     if inside.new_keyring {
         procfs.join_session_keyring(&inside.id, &inside.process)?;
     }
+    if inside.waits_for_devices {
+        channel.wait_for(Go::DevicesMoved)?;
+    }
     if inside.loopback {
         crate::sys::network::bring_loopback_up().step(|| "bring the interface lo up")?;
     }
