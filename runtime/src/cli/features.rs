@@ -22,8 +22,7 @@ impl Features {
 fn features() -> Value {
     let seccomp = seccomp::features();
     // The machine's own is understood, but no name of the spec's (schema/defs-linux.json, "SeccompArch").
-    let architectures: Vec<_> =
-        seccomp.architectures.iter().filter(|name| **name != "SCMP_ARCH_NATIVE").collect();
+    let architectures: Vec<_> = seccomp.architectures.iter().filter(|name| **name != "SCMP_ARCH_NATIVE").collect();
     let mut capabilities: Vec<String> = caps::all().into_iter().map(|capability| capability.to_string()).collect();
     capabilities.sort();
     let mut namespaces: Vec<_> = NamespaceKind::ALL.into_iter().map(NamespaceKind::name).collect();
