@@ -113,3 +113,37 @@ fn a_hook_has_as_long_as_its_timeout() {
     assert!(lab.is_peer() || finished.stderr().contains("timeout of 1 s"), "{}", finished.all());
     assert_eq!(lab.leaks(), "");
 }
+
+/// A person who has started a container and waits for a hook can press Ctrl-C.
+#[test]
+fn a_run_can_be_interrupted_while_a_hook_runs() {
+    for kind in ["createRuntime", "createContainer", "startContainer", "poststart"] {
+        let Some(lab) = Lab::root() else { return };
+        if lab.is_peer() {
+            return; // runc waits for the hook.
+        }
+        let mut bundle = lab.bundle();
+        let started = lab.path("started");
+        let inside = kind == "startContainer";
+        let (shell, place) =
+            if inside { ("/bin/sh", "/srv/started") } else { ("/bin/busybox", started.to_str().unwrap()) };
+        bundle.config["root"]["readonly"] = json!(false);
+        let script = format!("echo > {place}; exec sleep 600");
+        let args = if inside { json!(["sh", "-c", script]) } else { json!(["busybox", "sh", "-c", script]) };
+        bundle.config["hooks"] = json!({kind: [{"path": shell, "args": args, "env": ["PATH=/bin:/usr/bin"]}]});
+        bundle.args(["/bin/probe", "signal-wait"]);
+        bundle.save();
+        let running = lab.runtime(["run", "--bundle", bundle.path_text(), &lab.id()]).start();
+        pipkin_harness::await_path(&if inside { bundle.rootfs("/srv/started") } else { started });
+        running.signal(rustix::process::Signal::INT);
+        let finished = running.wait();
+        if kind == "poststart" {
+            // The program runs already: the hook ends, and the signal is the program's.
+            assert!(finished.stdout().contains("got SIGINT"), "{}", finished.all());
+            assert_eq!(finished.code(), 0, "{}", finished.all());
+        } else {
+            finished.fails(1, &["interrupted by SIGINT"]);
+        }
+        assert_eq!(lab.leaks(), "");
+    }
+}

@@ -58,6 +58,11 @@ pub fn error(text: impl Display) {
     }
 }
 
+/// As [`error`], to the log file alone: a person has been told otherwise.
+pub fn to_file(text: impl Display) {
+    write("error", &text.to_string());
+}
+
 /// With `--debug` only.
 pub fn debug(text: impl FnOnce() -> String) {
     if LOG.get().is_some_and(|log| log.debug) {

@@ -41,6 +41,12 @@ pub(super) struct Exec {
     /// Write the process's number there.
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// The program's SELinux label.
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// The program's AppArmor profile.
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
     /// Set no_new_privs.
     #[arg(long)]
     no_new_privs: bool,
@@ -83,6 +89,8 @@ impl Exec {
                 tty: self.tty,
                 capabilities: self.cap,
                 no_new_privileges: self.no_new_privs,
+                apparmor_profile: self.apparmor,
+                selinux_label: self.process_label,
             })),
         };
         let listen_fds = listen_fds();

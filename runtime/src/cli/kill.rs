@@ -12,13 +12,16 @@ pub(super) struct Kill {
     /// The container's name.
     #[arg(value_name = "CONTAINER")]
     id: String,
-    /// A name such as TERM or SIGTERM, or a number.
+    /// A name such as TERM or SIGTERM, or a number; 0 just asks whether there is somebody to have it.
     #[arg(default_value = "SIGTERM")]
     signal: String,
 }
 
 impl Kill {
     pub fn run(self, runtime: &Runtime) -> Result<()> {
-        runtime.kill(&self.id, parse_signal(&self.signal)?, self.all)
+        match self.signal.as_str() {
+            "0" => runtime.check_running(&self.id),
+            signal => runtime.kill(&self.id, parse_signal(signal)?, self.all),
+        }
     }
 }

@@ -96,6 +96,9 @@ pub fn main() -> u8 {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
+            if error.use_stderr() {
+                log_misuse(&error.to_string());
+            }
             return u8::from(error.use_stderr());
         }
     };
@@ -108,6 +111,22 @@ pub fn main() -> u8 {
             log::error(error);
             failure
         }
+    }
+}
+
+/// Engines read the log file, also when the rest of the command line made no sense.
+fn log_misuse(message: &str) {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let position = words.iter().position(|word| word.split('=').next() == Some(name))?;
+        words[position].split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.get(position + 1).cloned())
+    };
+    let format = if value("--log-format").as_deref() == Some("json") { log::Format::Json } else { log::Format::Text };
+    if let Some(file) = value("--log")
+        && log::set_up(Some(file.as_ref()), format, false).is_ok()
+    {
+        let line = message.lines().next().unwrap_or_default();
+        log::to_file(line.strip_prefix("error: ").unwrap_or(line));
     }
 }
 

@@ -37,7 +37,8 @@ impl Ps {
         let options = if self.options.is_empty() { vec!["-ef".to_owned()] } else { self.options };
         let output = Command::new("ps").args(&options).output().step(|| format!("run ps {}", options.join(" ")))?;
         if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            let message = String::from_utf8_lossy(&output.stderr);
+            let message = message.lines().next().unwrap_or("no message");
             return Err(Error::new(Kind::Invalid, format!("ps {}: {message}", options.join(" "))));
         }
         print(&select(&String::from_utf8_lossy(&output.stdout), &pids)?);

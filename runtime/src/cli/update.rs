@@ -5,7 +5,7 @@ use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
 use crate::container::Runtime;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 
 /// No honest document is larger.
 const LARGEST: u64 = 1024 * 1024;
@@ -73,9 +73,6 @@ impl Update {
             Some(file) => read(file)?,
             None => self.document(),
         };
-        if document.as_object().is_some_and(Map::is_empty) {
-            return Err(Error::new(Kind::Invalid, "no limit is named: nothing to update"));
-        }
         let resources: LinuxResources = serde_json::from_value(document)
             .map_err(|cause| Error::invalid(self.resources.as_deref().unwrap_or("limits"), cause))?;
         runtime.update(&self.id, &resources)

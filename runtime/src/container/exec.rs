@@ -8,7 +8,7 @@ use super::Runtime;
 use crate::cgroup::SubCgroups;
 use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
-use crate::plan::{self, Surroundings, capability_bit};
+use crate::plan::{self, Surroundings};
 use crate::state::{Record, Status};
 use crate::{config, log, lsm, seccomp};
 
@@ -69,6 +69,10 @@ pub struct ProcessChanges {
     pub capabilities: Vec<String>,
     /// Sets no_new_privs.
     pub no_new_privileges: bool,
+    /// Another AppArmor profile.
+    pub apparmor_profile: Option<String>,
+    /// Another SELinux label.
+    pub selinux_label: Option<String>,
 }
 
 impl Runtime {
@@ -237,12 +241,18 @@ fn change(mut process: Process, changes: &ProcessChanges) -> Result<Process> {
     gids.extend(&changes.additional_gids);
     user.set_additional_gids(Some(gids));
     process.set_user(user);
+    if changes.apparmor_profile.is_some() {
+        process.set_apparmor_profile(changes.apparmor_profile.clone());
+    }
+    if changes.selinux_label.is_some() {
+        process.set_selinux_label(changes.selinux_label.clone());
+    }
     if changes.no_new_privileges {
         process.set_no_new_privileges(Some(true));
     }
     if !changes.capabilities.is_empty() {
         let sets = process.capabilities().clone();
-        process.set_capabilities(Some(add_capabilities(sets, &changes.capabilities)?));
+        process.set_capabilities(Some(add_capabilities(sets, &changes.capabilities)));
     }
     Ok(process)
 }
@@ -262,16 +272,16 @@ fn parse_user(text: &str) -> Result<(u32, Option<u32>)> {
     }
 }
 
-/// Never to the inheritable and ambient sets (CVE-2022-29162).
-fn add_capabilities(sets: Option<LinuxCapabilities>, names: &[String]) -> Result<LinuxCapabilities> {
+/// Never to the inheritable and ambient sets (CVE-2022-29162). Unknown ones are warned about, as in a configuration.
+fn add_capabilities(sets: Option<LinuxCapabilities>, names: &[String]) -> LinuxCapabilities {
     let mut added = std::collections::HashSet::new();
     for name in names {
         let upper = name.to_ascii_uppercase();
         let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
-        let unknown = || Error::invalid("--cap", format!("unknown capability {name:?}"));
-        capability_bit(&full).ok_or_else(unknown)?;
-        let capability = serde_json::from_value(serde_json::Value::String(full)).map_err(|_| unknown())?;
-        added.insert(capability);
+        match serde_json::from_value(serde_json::Value::String(full)) {
+            Ok(capability) => drop(added.insert(capability)),
+            Err(_) => log::warn(format_args!("--cap: unknown capability {name:?} is left out")),
+        }
     }
     let mut sets = sets.unwrap_or_else(|| {
         let none = || Some(std::collections::HashSet::new());
@@ -290,7 +300,7 @@ fn add_capabilities(sets: Option<LinuxCapabilities>, names: &[String]) -> Result
     let (bounding, effective, permitted) =
         (extend(sets.bounding()), extend(sets.effective()), extend(sets.permitted()));
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
-    Ok(sets)
+    sets
 }
 
 #[cfg(test)]
@@ -308,10 +318,9 @@ mod tests {
 
     #[test]
     fn added_capabilities_are_not_inheritable() {
-        let sets = add_capabilities(None, &["net_admin".to_owned()]).unwrap();
+        let sets = add_capabilities(None, &["net_admin".to_owned(), "CAP_NOPE".to_owned()]);
         assert_eq!(sets.bounding().as_ref().unwrap().len(), 1);
         assert_eq!(sets.inheritable().as_ref().unwrap().len(), 0);
         assert_eq!(sets.ambient().as_ref().unwrap().len(), 0);
-        assert!(add_capabilities(None, &["CAP_NOPE".to_owned()]).is_err());
     }
 }

@@ -60,14 +60,13 @@ impl Runtime {
         Ok(views)
     }
 
-    /// The processes of the container, by number in this process's pid namespace, sorted.
+    /// The processes of the container, by number in this process's pid namespace, sorted; in a container that has stopped
+    /// those that are left, if any.
     pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
         let (directory, record, status) = self.look_up(id)?;
-        if status == Status::Stopped {
-            return Err(Error::new(Kind::State, format!("container {id} is not running: it has stopped")));
-        }
         let mut pids: Vec<i32> = match &record.cgroup {
             Some(cgroup) => cgroup.open().processes()?.into_iter().map(|pid| pid.as_raw_nonzero().get()).collect(),
+            None if status == Status::Stopped => Vec::new(),
             None => directory.init()?.map(|init| init.pid).into_iter().collect(),
         };
         pids.sort_unstable();

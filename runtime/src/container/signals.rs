@@ -7,6 +7,14 @@ use crate::error::{Error, Kind, Result};
 use crate::state::{Record, Status};
 
 impl Runtime {
+    /// What signal 0 is for (kill(2)): an error when the container has no process.
+    pub fn check_running(&self, id: &str) -> Result<()> {
+        match self.look_up(id)?.2 {
+            Status::Stopped | Status::Creating => Err(Error::new(Kind::State, format!("container not running: {id}"))),
+            Status::Created | Status::Running | Status::Paused => Ok(()),
+        }
+    }
+
     /// Sends a signal to the container's first process, or to all of its processes.
     ///
     /// SIGKILL reaches all where the container has no pid namespace of its own, because the end of its first process

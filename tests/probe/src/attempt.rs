@@ -43,6 +43,7 @@ pub fn carry_out(words: &[&str]) -> Option<io::Result<ExitCode>> {
         ["ready-wait", file] => done(File::create(file)).and_then(|_| sleep(86_400)),
         ["signal-wait"] => signal_wait("ready"),
         ["signal-wait", text] => signal_wait(text),
+        ["notify-when", file, ..] => notify_when(file, &words[2..]),
         ["tty"] => controlling_terminal(),
         _ => return None,
     })
@@ -174,4 +175,17 @@ fn controlling_terminal() -> io::Result<ExitCode> {
     let heard = String::from_utf8_lossy(heard.get(..count).unwrap_or_default()).trim().to_owned();
     terminal.write_all(format!("heard {heard}\n").as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for the file, and tells the service manager (sd_notify(3)); then sleeps.
+fn notify_when(file: &str, messages: &[&str]) -> io::Result<ExitCode> {
+    while !std::path::Path::new(file).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let address = std::env::var("NOTIFY_SOCKET").map_err(io::Error::other)?;
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    for message in messages {
+        socket.send_to(message.as_bytes(), &address)?;
+    }
+    sleep(86_400)
 }

@@ -11,7 +11,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: probe [report] | read PATH | write PATH TEXT | create PATH | open PATH ro|wo|rw | exec PATH
        mknod PATH b|c|p MAJOR MINOR | mkdir PATH | chown PATH UID | mount-tmpfs PATH | sethostname NAME | nice N
        alloc MIB | children N | orphans N | spin SECONDS
-       exit CODE | die SIGNAL | sleep [SECONDS] | ready-wait FILE | signal-wait [TEXT] | tty";
+       exit CODE | die SIGNAL | sleep [SECONDS] | ready-wait FILE | signal-wait [TEXT] | tty
+       notify-when FILE MESSAGE…";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();

@@ -1,0 +1,119 @@
+//! `NOTIFY_SOCKET`: what a container's program tells its service manager (sd_notify(3)).
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use pipkin_harness::{Bundle, DEADLINE, Lab, await_true};
+
+/// The service manager's end.
+struct Manager {
+    socket: UnixDatagram,
+    path: String,
+}
+
+impl Manager {
+    fn new(lab: &Lab) -> Self {
+        let path = lab.path("manager.sock").to_str().unwrap().to_owned();
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self { socket, path }
+    }
+
+    /// The next message. What comes with a barrier is closed at once: that is the answer to it.
+    fn hears(&self) -> String {
+        let mut bytes = [0; 4096];
+        let length = self.socket.recv(&mut bytes).expect("a message");
+        String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned()
+    }
+
+    fn hears_nothing(&self) -> bool {
+        self.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let nothing = self.socket.recv(&mut [0; 4096]).is_err();
+        self.socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        nothing
+    }
+}
+
+/// A bundle whose program waits for a file, tells the messages, and then waits to be killed.
+fn telling(lab: &Lab, messages: &[&str]) -> Bundle {
+    let mut bundle = lab.bundle();
+    bundle.config["root"]["readonly"] = serde_json::json!(false);
+    let mut args = vec!["/bin/probe", "notify-when", "/tmp/go"];
+    args.extend(messages);
+    bundle.args(args);
+    bundle.save();
+    bundle
+}
+
+#[test]
+fn start_returns_when_the_program_is_ready() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
+    }
+    let manager = Manager::new(&lab);
+    let bundle = telling(&lab, &["STATUS=warming up", "MAINPID=1\nREADY=1\nFDSTORE=1"]);
+    let id = lab.id();
+    let runtime = |words: &[&str]| lab.runtime(words.iter().copied()).env("NOTIFY_SOCKET", &manager.path);
+    runtime(&["create", "--bundle", bundle.path_text(), &id]).run().ok();
+    let starting = runtime(&["start", &id]).start();
+    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    assert!(manager.hears_nothing());
+    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    assert_eq!(manager.hears(), "STATUS=warming up", "also what is no READY");
+    // A container must not name processes of the host, nor hand descriptors over.
+    assert_eq!(manager.hears(), "READY=1");
+    let state: serde_json::Value = serde_json::from_str(&lab.runtime(["state", &id]).run().ok().stdout()).unwrap();
+    assert_eq!(manager.hears(), format!("MAINPID={}", state["pid"]));
+    assert_eq!(manager.hears(), "BARRIER=1");
+    drop(manager);
+    starting.wait().ok();
+    lab.runtime(["delete", "--force", &id]).run().ok();
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn run_in_the_foreground_passes_everything_on_and_is_the_main_process() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
+    }
+    let manager = Manager::new(&lab);
+    let bundle = telling(&lab, &["READY=1", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=5", "STOPPING=1"]);
+    let id = lab.id();
+    let running = lab.runtime(["run", "--bundle", bundle.path_text(), &id]).env("NOTIFY_SOCKET", &manager.path).start();
+    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    assert_eq!(manager.hears(), "READY=1");
+    assert_eq!(manager.hears(), format!("MAINPID={}", running.pid()));
+    assert_eq!(manager.hears(), "WATCHDOG=1");
+    assert_eq!(manager.hears(), "RELOADING=1\nMONOTONIC_USEC=5");
+    assert_eq!(manager.hears(), "STOPPING=1");
+    lab.runtime(["kill", &id, "KILL"]).run().ok();
+    running.wait().exits(137);
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn a_program_that_ends_before_it_is_ready_holds_nobody_up() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
+    }
+    let manager = Manager::new(&lab);
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe", "exit", "0"]);
+    bundle.save();
+    let id = lab.id();
+    let runtime = |words: &[&str]| lab.runtime(words.iter().copied()).env("NOTIFY_SOCKET", &manager.path);
+    runtime(&["run", "--detach", "--bundle", bundle.path_text(), &id]).run().ok();
+    lab.runtime(["delete", "--force", &id]).run().ok();
+    assert!(manager.hears_nothing());
+    let nobody = lab.path("nobody.sock");
+    lab.runtime(["run", "--bundle", bundle.path_text(), &id])
+        .env("NOTIFY_SOCKET", &nobody)
+        .run()
+        .fails(1, &["NOTIFY_SOCKET", "no such file"]);
+    assert_eq!(lab.leaks(), "");
+}
