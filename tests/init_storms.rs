@@ -263,7 +263,7 @@ fn it_is_small() {
     let memory = private_memory(running.pid());
     let is_release = init_support::inits::program().components().any(|part| part.as_os_str() == "release");
     if is_release {
-        assert!(size <= 27 * 1024, "{size} bytes");
+        assert!(size <= 16 * 1024, "{size} bytes");
         assert!(memory <= 20, "{memory} kB");
     }
 }

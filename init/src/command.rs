@@ -1,87 +1,104 @@
 //! The main child: found in PATH and executed as `execvp(3)` does it, with the signals, the terminal and the
 //! environment that it is entitled to.
 
-use core::ffi::CStr;
-
+use crate::kernel::errno::{EACCES, ENAMETOOLONG, ENODEV, ENOENT, ENOEXEC, ENOTDIR, ESTALE, ETIMEDOUT};
 use crate::kernel::file;
-use crate::kernel::process::{self, Pid};
-use crate::kernel::signals::{self, Disposition, SignalSet};
+use crate::kernel::process::{self, Become, Pid};
+use crate::kernel::signals::{self, Action, SignalSet};
 use crate::kernel::terminal::{self, Terminal};
-use crate::kernel::{Errno, exit};
 use crate::line::Line;
 use crate::options::Isolation;
-use crate::signal::{Signal, decimal};
-use crate::start::{CommandLine, Environment, c_str};
-use crate::words::{parts, split_at};
+use crate::signal::Signal;
+use crate::start::{CommandLine, Text, Words};
+use crate::text;
+use crate::words::number;
 
-const ENOENT: Errno = Errno(2);
-const ENOEXEC: Errno = Errno(8);
-const EACCES: Errno = Errno(13);
-/// Where commands are looked for without PATH, `execvp(3)`.
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
-const SHELL: &CStr = c"/bin/sh";
+/// `PATH_MAX` and more: what does not fit is cut, and the kernel refuses what is left as too long.
+const PATH_ROOM: usize = 4096 + 2;
+const SHELL: Text<'static> = Text::of(c"/bin/sh");
 
 /// The command to run and what it inherits.
 pub struct Command<'a> {
-    /// The words, the command's being those from `first` on.
-    pub words: &'a mut CommandLine,
+    /// The command line up to the command.
+    pub words: CommandLine<'a>,
+    /// The first of the command's words.
+    pub name: Text<'a>,
     /// The environment.
-    pub environment: &'a mut Environment,
-    /// Where in `words` the command begins: at least 1, since the init's own name comes before.
-    pub first: usize,
+    pub environment: Words<'a>,
     /// What to isolate it in.
     pub isolation: Isolation,
     /// The signals to block in it: those that were blocked in the init.
     pub blocked: SignalSet,
     /// What to do with SIGCHLD in it: what was done in the init.
-    pub on_child: Disposition,
+    pub on_child: Action,
+    /// The init.
+    pub parent: Pid,
+    /// Why it was not executed; 0 as long as that is not known.
+    pub failure: i32,
 }
 
-/// Why the command did not start.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Failure {
-    /// `clone(2)` failed.
-    NoProcess(Errno),
-    /// `execve(2)` failed.
-    NotExecuted(Errno),
-}
-
-impl Command<'_> {
-    /// Starts the command.
-    pub fn start(&mut self) -> Result<Pid, Failure> {
-        /// What the process that becomes the command shares with the init until it has.
-        struct Run<'a, 'b> {
-            command: &'a mut Command<'b>,
-            parent: Pid,
-            failure: Option<Errno>,
+impl<'a> Command<'a> {
+    /// Starts the command. Its pid, or a negated error number, which is also in `failure` when there was a process.
+    pub fn start(&mut self) -> i32 {
+        let pid = process::spawn(self);
+        if self.failure == 0 {
+            return pid;
         }
-        let mut run = Run { command: self, parent: process::own_pid(), failure: None };
-        let pid = process::spawn(&mut run, |run| {
-            run.failure = Some(run.command.become_it(run.parent));
-            exit(127)
-        });
-        let pid = pid.map_err(Failure::NoProcess)?;
-        match run.failure {
-            None => Ok(pid),
-            Some(errno) => {
-                process::reap(pid);
-                Err(Failure::NotExecuted(errno))
-            }
-        }
-    }
-
-    /// The command's name.
-    pub fn name(&self) -> &'static [u8] {
-        self.words.get(self.first).map_or(b"", CStr::to_bytes)
+        process::reap(Pid(pid));
+        self.failure
     }
 
     /// The directories in which it is looked for, with `:` between; `None` when its name is a path.
-    pub fn directories(&self) -> Option<&'static [u8]> {
-        (!is_path(self.name())).then(|| self.environment.get("PATH").unwrap_or(DEFAULT_PATH))
+    pub fn directories(&self) -> Option<Text<'a>> {
+        let name = self.name;
+        let is_path = name.is_empty() || { name }.any(|byte| byte == b'/');
+        // Without PATH as `execvp(3)`.
+        (!is_path).then(|| self.environment.value(Text::of(c"PATH=")).unwrap_or(Text::of(c"/bin:/usr/bin")))
     }
 
-    /// In the new process: becomes the command, or returns why not.
-    fn become_it(&mut self, parent: Pid) -> Errno {
+    /// The files that may be meant.
+    pub fn candidates(&self) -> Candidates<'a> {
+        let directories = self.directories().unwrap_or(Text::of(c""));
+        Candidates { name: self.name, directories: Some(directories), path: [0; PATH_ROOM] }
+    }
+
+    /// Executes the first file that can be, or returns why none can.
+    fn search(&self) -> i32 {
+        let mut failure = ENOENT;
+        let mut candidates = self.candidates();
+        while candidates.advance() {
+            match self.execute(candidates.path()) {
+                // Elsewhere, perhaps.
+                ENOENT | ENODEV | ENOTDIR | ETIMEDOUT | ESTALE => {}
+                ENAMETOOLONG if candidates.are_left() => {}
+                errno => failure = errno,
+            }
+            if failure != ENOENT && failure != EACCES {
+                break;
+            }
+        }
+        failure
+    }
+
+    /// Executes `path`, by the shell if the kernel does not know what it is, as `execvp(3)` does.
+    fn execute(&self, path: Text<'_>) -> i32 {
+        let words = self.words.rest();
+        let errno = process::execute(path, words, self.environment);
+        // Of a file that is no text, another machine's program, say, the shell would complain line by line.
+        let mut head = [0; 129];
+        if errno == ENOEXEC && file::read_head(path, &mut head[..128]) == Text::within(&mut head).bytes().len() {
+            // The shell takes the place of the word before the command.
+            let with_shell = self.words.from_last();
+            with_shell.with_first(SHELL, || {
+                words.with_first(path, || _ = process::execute(SHELL, with_shell, self.environment));
+            });
+        }
+        errno
+    }
+}
+
+impl Become for Command<'_> {
+    fn become_it(&mut self) {
         match self.isolation {
             Isolation::None => {}
             Isolation::Group => enter_new_group(),
@@ -90,22 +107,21 @@ impl Command<'_> {
                 terminal::take_stdin();
             }
         }
-        signals::set_disposition(Signal::CHLD, self.on_child);
+        signals::set_action(Signal::CHLD, &self.on_child);
         signals::block(self.blocked);
-        if self.is_listener(parent) {
-            let mut entry = Line::new();
-            entry.text("LISTEN_PID=").number(process::own_pid().0 as u64).text("\0");
-            let entry = c_str(entry.as_bytes()).unwrap_or_default();
-            let Self { words, environment, first, .. } = self;
-            return environment.with_replaced("LISTEN_PID", entry, |environment| search(words, *first, environment));
+        // Whether sockets were passed to the init, which means them for its child, `sd_listen_fds(3)`.
+        let mut variables = self.environment;
+        while let Some(entry) = variables.first() {
+            let pid = entry.after(Text::of(c"LISTEN_PID=")).and_then(|mut pid| number(&mut pid, u64::MAX));
+            if pid == Some(self.parent.0 as u64) {
+                let mut entry = Line::new();
+                let entry = entry.add(text!("LISTEN_PID=#"), process::own_pid().0 as u64, self.name).as_text();
+                // This memory is the init's, too, where a failure must not be seen before it is one.
+                return variables.with_first(entry, || self.failure = self.search());
+            }
+            variables.next();
         }
-        search(self.words, self.first, self.environment)
-    }
-
-    /// Whether sockets were passed to the init, which means them for its child, `sd_listen_fds(3)`.
-    fn is_listener(&self, parent: Pid) -> bool {
-        let meant_for = self.environment.get("LISTEN_PID").and_then(|pid| decimal(pid, i32::MAX as u64));
-        meant_for == Some(parent.0 as u64)
+        self.failure = self.search();
     }
 }
 
@@ -119,80 +135,50 @@ fn enter_new_group() {
     }
 }
 
-/// Whether a command's name is not looked for in PATH.
-fn is_path(name: &[u8]) -> bool {
-    split_at(name, b'/').1.is_some()
+/// The files that a command's name may mean, in turn.
+pub struct Candidates<'a> {
+    name: Text<'a>,
+    directories: Option<Text<'a>>,
+    path: [u8; PATH_ROOM],
 }
 
-/// Executes the command from the first directory of PATH that has it, or returns why not.
-fn search(words: &mut CommandLine, first: usize, environment: &Environment) -> Errno {
-    let name = words.get(first).map_or(b"".as_slice(), CStr::to_bytes);
-    let mut path = ExecutablePath::new();
-    if name.is_empty() {
-        return ENOENT;
-    }
-    if is_path(name) {
-        return execute(path.join(b"", name), words, first, environment);
-    }
-    let mut failure = ENOENT;
-    for directory in parts(environment.get("PATH").unwrap_or(DEFAULT_PATH), b':') {
-        match execute(path.join(directory, name), words, first, environment) {
-            EACCES => failure = EACCES,
-            ENOENT => {}
-            Errno(19 | 20 | 36 | 110 | 116) => {} // ENODEV, ENOTDIR, ENAMETOOLONG, ETIMEDOUT, ESTALE: elsewhere, perhaps
-            errno => return errno,
-        }
-    }
-    failure
-}
-
-/// Executes `path`, by the shell if the kernel does not know what it is, as `execvp(3)` does.
-fn execute(path: Option<&CStr>, words: &mut CommandLine, first: usize, environment: &Environment) -> Errno {
-    const ENAMETOOLONG: Errno = Errno(36);
-    let Some(path) = path else { return ENAMETOOLONG };
-    match process::execute(path, words, first, environment) {
-        ENOEXEC if !is_binary(path) => {}
-        errno => return errno,
-    }
-    // The shell takes the place of the word before the command, which is the init's.
-    words.with_replaced(first, path, |words| {
-        words.with_replaced(first - 1, SHELL, |words| process::execute(SHELL, words, first - 1, environment))
-    });
-    ENOEXEC
-}
-
-/// Whether the file is no text, which the shell would complain of line by line: another machine's program, say.
-fn is_binary(path: &CStr) -> bool {
-    split_at(file::read_head(path, &mut [0; 128]), 0).1.is_some()
-}
-
-/// The path of a file that may be executed.
-pub struct ExecutablePath([u8; Self::LONGEST]);
-
-impl ExecutablePath {
-    /// `PATH_MAX`
-    const LONGEST: usize = 4096;
-
-    /// Room for a path.
-    pub fn new() -> Self {
-        Self([0; Self::LONGEST])
+impl Candidates<'_> {
+    /// Whether there are more.
+    pub fn are_left(&self) -> bool {
+        self.directories.is_some()
     }
 
-    /// `directory/name`, or `name` when there is no directory. `None`: that is too long.
-    pub fn join(&mut self, directory: &[u8], name: &[u8]) -> Option<&CStr> {
-        let separator: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+    /// The path: `directory/name`, or `name` when the directory is empty.
+    pub fn path(&mut self) -> Text<'_> {
+        Text::within(&mut self.path)
+    }
+
+    /// Goes on to the next path, if there is one.
+    #[inline(never)]
+    pub fn advance(&mut self) -> bool {
+        let Some(mut rest) = self.directories.take() else { return false };
         let mut length = 0;
-        for part in [directory, separator, name, b"\0"] {
-            self.0.get_mut(length..length + part.len())?.copy_from_slice(part);
-            length += part.len();
+        let mut push = |byte| {
+            if let Some(place) = self.path.get_mut(length) {
+                *place = byte;
+                length += 1;
+            }
+        };
+        let mut last = 0;
+        while let Some(byte) = rest.next() {
+            if byte == b':' {
+                self.directories = Some(rest);
+                break;
+            }
+            push(byte);
+            last = byte;
         }
-        c_str(&self.0)
-    }
-}
-
-impl Default for ExecutablePath {
-    fn default() -> Self {
-        Self::new()
+        if last != 0 {
+            push(b'/');
+        }
+        self.name.into_iter().for_each(&mut push);
+        push(0);
+        true
     }
 }
 
@@ -200,13 +186,27 @@ impl Default for ExecutablePath {
 mod tests {
     use super::*;
 
+    fn candidates(name: &str, directories: &str) -> Vec<String> {
+        let [name, directories] = [name, directories].map(|text| std::ffi::CString::new(text).unwrap());
+        let (name, directories) = (Text::of(&name), Some(Text::of(&directories)));
+        let mut candidates = Candidates { name, directories, path: [0; PATH_ROOM] };
+        let mut paths = Vec::new();
+        while candidates.advance() {
+            paths.push(String::from_utf8(candidates.path().bytes().to_vec()).unwrap());
+        }
+        paths
+    }
+
     #[test]
     fn paths_are_joined_as_execvp_does() {
-        let mut path = ExecutablePath::new();
-        assert_eq!(path.join(b"/bin", b"sh"), Some(c"/bin/sh"));
-        assert_eq!(path.join(b"", b"sh"), Some(c"sh"));
-        assert_eq!(path.join(b"", b"./a/b"), Some(c"./a/b"));
-        assert_eq!(path.join(&[b'd'; 4000], &[b'n'; 94]).map(CStr::count_bytes), Some(4095));
-        assert_eq!(path.join(&[b'd'; 4000], &[b'n'; 95]), None);
+        assert_eq!(candidates("sh", "/bin"), ["/bin/sh"]);
+        assert_eq!(candidates("sh", "/a:/bin/::/c:"), ["/a/sh", "/bin//sh", "sh", "/c/sh", "sh"]);
+        assert_eq!(candidates("./a/b", ""), ["./a/b"]);
+        assert_eq!(candidates("", ""), [""]);
+        // What is too long for the kernel stays too long.
+        for length in [4095 - 2, 4096 - 2, 5000, 100_000] {
+            let [long, sh] = &candidates("x", &format!("{}:/bin", "d".repeat(length)))[..] else { panic!() };
+            assert_eq!((long.len(), sh.as_str()), ((length + 2).min(4097), "/bin/x"));
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Times as people write them: `500ms`, `10s`, `2m`, `1h`; a bare number is seconds, as for `sleep(1)` and `timeout(1)`.
 
-use crate::signal::decimal;
-use crate::words::position;
+use crate::start::Text;
+use crate::words::{number, position};
 
 /// A length of time in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -13,18 +13,28 @@ const SECOND: u64 = 1000 * MILLISECOND;
 const LONGEST: u64 = 10 * 366 * 24 * 3600;
 
 impl Duration {
+    /// No time.
+    pub const NONE: Self = Self(0);
+    /// Longer than anything lasts.
+    pub const FOREVER: Self = Self(u64::MAX / 2);
+
     /// `seconds` seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(seconds * SECOND)
     }
 
     /// Reads a time: digits, and one of `ms`, `s`, `m`, `h` or nothing.
-    pub fn parse(word: &[u8]) -> Option<Self> {
-        let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let (number, unit) = word.split_at(digits);
-        let unit = [SECOND, 60 * SECOND, 3600 * SECOND, MILLISECOND, SECOND][position("s m h ms ", unit)?];
-        let length = decimal(number, u64::MAX)?.checked_mul(unit)?;
-        (length <= LONGEST * SECOND).then_some(Self(length))
+    #[inline(never)]
+    pub fn parse(mut word: Text<'_>) -> Option<Self> {
+        let number = number(&mut word, u64::MAX)?;
+        let unit = match position(Text::of(c"ms s m h"), word) {
+            Some(0) => MILLISECOND,
+            Some(2) => 60 * SECOND,
+            Some(3) => 3600 * SECOND,
+            None if !word.is_empty() => return None,
+            _ => SECOND,
+        };
+        number.checked_mul(unit).filter(|length| *length <= LONGEST * SECOND).map(Self)
     }
 }
 
@@ -32,12 +42,16 @@ impl Duration {
 mod tests {
     use super::*;
 
+    fn parse(word: &str) -> Option<Duration> {
+        Duration::parse(Text::of(&std::ffi::CString::new(word).unwrap()))
+    }
+
     #[test]
     fn times_with_and_without_unit() {
         for (word, milliseconds) in
             [("0", 0), ("500ms", 500), ("10s", 10_000), ("10", 10_000), ("2m", 120_000), ("1h", 3_600_000), ("0ms", 0)]
         {
-            assert_eq!(Duration::parse(word.as_bytes()), Some(Duration(milliseconds * MILLISECOND)), "{word}");
+            assert_eq!(parse(word), Some(Duration(milliseconds * MILLISECOND)), "{word}");
         }
     }
 
@@ -58,7 +72,7 @@ mod tests {
             "99999999999999999999",
             "100000h",
         ] {
-            assert_eq!(Duration::parse(word.as_bytes()), None, "{word:?}");
+            assert_eq!(parse(word), None, "{word:?}");
         }
     }
 }

@@ -1,31 +1,29 @@
 //! `pipkin-hello`: the program in the built-in `hello` image. It looks around and says where it is: what a container
 //! is made of, seen from inside. What it cannot see it says it cannot see.
 
+mod fields;
 mod limits;
-
-use core::ffi::CStr;
 
 use crate::kernel::file;
 use crate::kernel::process::own_pid;
 use crate::kernel::terminal::is_terminal;
 use crate::line::Line;
-use crate::signal::decimal;
-use crate::start::{CommandLine, Environment, c_str};
-use crate::words::split_at;
+use crate::start::{CommandLine, Text, Words};
+use fields::{decimal, split_at};
 
 const STDOUT: i32 = 1;
 const DIM: &str = "\x1b[2m";
 const BOLD: &str = "\x1b[1;32m";
 const PLAIN: &str = "\x1b[0m";
-const NAMESPACES: [&CStr; 8] = [
-    c"/proc/self/ns/cgroup",
-    c"/proc/self/ns/ipc",
-    c"/proc/self/ns/mnt",
-    c"/proc/self/ns/net",
-    c"/proc/self/ns/pid",
-    c"/proc/self/ns/time",
-    c"/proc/self/ns/user",
-    c"/proc/self/ns/uts",
+const NAMESPACES: [Text<'static>; 8] = [
+    Text::of(c"/proc/self/ns/cgroup"),
+    Text::of(c"/proc/self/ns/ipc"),
+    Text::of(c"/proc/self/ns/mnt"),
+    Text::of(c"/proc/self/ns/net"),
+    Text::of(c"/proc/self/ns/pid"),
+    Text::of(c"/proc/self/ns/time"),
+    Text::of(c"/proc/self/ns/user"),
+    Text::of(c"/proc/self/ns/uts"),
 ];
 /// Names of the capabilities in the order of their numbers, from 0, `capabilities(7)`.
 const CAPABILITIES: &str = "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable \
@@ -35,16 +33,16 @@ const CAPABILITIES: &str = "chown dac_override dac_read_search fowner fsetid kil
                             wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore";
 
 /// Prints the report. `first` is the time at which the program began, in nanoseconds of the monotonic clock.
-pub fn run(_: CommandLine, environment: Environment) -> u8 {
+pub fn run(_: CommandLine<'static>, environment: Words<'static>) -> u8 {
     let first = crate::kernel::now();
     let mut report = Report { line: Line::new(), colours: is_terminal(STDOUT) };
     report.greet();
-    report.boot_time(first, &environment);
+    report.boot_time(first, environment);
     report.processes();
     report.host_name();
-    report.ids("user ids", c"/proc/self/uid_map");
-    report.ids("group ids", c"/proc/self/gid_map");
-    report.namespaces(environment.get("PIPKIN_HOST_NAMESPACES"));
+    report.ids("user ids", Text::of(c"/proc/self/uid_map"));
+    report.ids("group ids", Text::of(c"/proc/self/gid_map"));
+    report.namespaces(environment.value(Text::of(c"PIPKIN_HOST_NAMESPACES=")).map(Text::bytes));
     limits::add_to(&mut report);
     report.privileges();
     0
@@ -57,9 +55,9 @@ struct Content {
 }
 
 impl Content {
-    fn of(path: &CStr) -> Self {
+    fn of(path: Text<'_>) -> Self {
         let mut bytes = [0; 4096];
-        let length = file::read_head(path, &mut bytes).len();
+        let length = file::read_head(path, &mut bytes);
         Self { bytes, length }
     }
 
@@ -107,8 +105,8 @@ impl Report {
         self.end();
     }
 
-    fn boot_time(&mut self, first: u64, environment: &Environment) {
-        let started = environment.get("PIPKIN_STARTED").and_then(|word| decimal(word, first));
+    fn boot_time(&mut self, first: u64, environment: Words<'_>) {
+        let started = environment.value(Text::of(c"PIPKIN_STARTED=")).and_then(|word| decimal(word.bytes(), first));
         if let Some(started) = started {
             self.row("started in").number((first - started) / 1000).text(" us, from pipkin's start to this program's");
             self.end();
@@ -116,7 +114,7 @@ impl Report {
     }
 
     fn processes(&mut self) {
-        let first = Content::of(c"/proc/1/comm");
+        let first = Content::of(Text::of(c"/proc/1/comm"));
         self.row("process").text("I am ").number(own_pid().0 as u64);
         match first.first_line() {
             [] => self.line.text("; there is no /proc to see others"),
@@ -126,7 +124,7 @@ impl Report {
     }
 
     fn host_name(&mut self) {
-        let name = Content::of(c"/proc/sys/kernel/hostname");
+        let name = Content::of(Text::of(c"/proc/sys/kernel/hostname"));
         match name.first_line() {
             [] => self.row("host name").text("not visible"),
             name => self.row("host name").foreign(name),
@@ -135,7 +133,7 @@ impl Report {
     }
 
     /// One row for each range of a map, `user_namespaces(7)`: inside, outside, length.
-    fn ids(&mut self, label: &str, path: &CStr) {
+    fn ids(&mut self, label: &str, path: Text<'_>) {
         let map = Content::of(path);
         let mut label = label;
         if map.bytes().is_empty() {
@@ -163,7 +161,10 @@ impl Report {
         let (mut own, mut shared) = (Line::new(), Line::new());
         for path in NAMESPACES {
             // The link says `pid:[4026531836]`.
-            let Ok(link) = file::read_link(path, &mut room) else { continue };
+            let link = file::read_link(path, &mut room);
+            if link.is_empty() {
+                continue;
+            }
             let (name, inode) = split_at(link, b':');
             let inode = inode.unwrap_or_default().iter().filter(|byte| byte.is_ascii_digit());
             let on_host = host.and_then(|host| {
@@ -191,7 +192,7 @@ impl Report {
     }
 
     fn privileges(&mut self) {
-        let status = Content::of(c"/proc/self/status");
+        let status = Content::of(Text::of(c"/proc/self/status"));
         match status.field("CapEff:\t").and_then(hexadecimal) {
             None => {
                 self.row("capabilities").text("not visible");
@@ -217,7 +218,7 @@ impl Report {
     }
 
     fn capabilities(&mut self, mask: u64) {
-        let last = Content::of(c"/proc/sys/kernel/cap_last_cap");
+        let last = Content::of(Text::of(c"/proc/sys/kernel/cap_last_cap"));
         let all = decimal(last.first_line(), 63).map_or(u64::MAX, |last| u64::MAX >> (63 - last));
         if mask == 0 {
             self.row("capabilities").text("none");
@@ -252,11 +253,11 @@ fn hexadecimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// `parts` one after the other, as a path for the kernel.
-fn path_in<'a>(room: &'a mut [u8; 1024], parts: &[&[u8]]) -> Option<&'a CStr> {
+fn path_in<'a>(room: &'a mut [u8; 1024], parts: &[&[u8]]) -> Option<Text<'a>> {
     let mut bytes = parts.iter().copied().flatten();
     let length = room.iter_mut().zip(&mut bytes).map(|(to, from)| *to = *from).count();
     *room.get_mut(length)? = 0;
-    c_str(room)
+    Some(Text::within(room))
 }
 
 #[cfg(test)]
@@ -266,7 +267,7 @@ mod tests {
     #[test]
     fn paths_are_put_together_and_never_cut_short_silently() {
         let mut room = [b'x'; 1024];
-        assert_eq!(path_in(&mut room, &[b"/sys", b"/fs", b"", b"/x"]), Some(c"/sys/fs/x"));
+        assert_eq!(path_in(&mut room, &[b"/sys", b"/fs", b"", b"/x"]), Some(Text::of(c"/sys/fs/x")));
         assert_eq!(path_in(&mut room, &[&[b'a'; 1024]]), None);
     }
 

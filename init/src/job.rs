@@ -6,7 +6,7 @@
 //! kernel would have done had its own group been orphaned.
 
 use crate::kernel::process::{Pid, own_group};
-use crate::kernel::signals::{self, SignalSet, Target};
+use crate::kernel::signals::{self, SignalSet};
 use crate::kernel::terminal::Terminal;
 use crate::signal::Signal;
 
@@ -16,29 +16,18 @@ pub struct Job {
     group: Option<(Pid, Terminal)>,
     /// Whether the init passed a stop signal on, which then is somebody's wish.
     stop_was_sent: bool,
-    interrupted: bool,
 }
 
 impl Job {
-    /// The job of `group`, if there is a terminal. Its signals must be blocked.
-    pub fn new(group: Option<Pid>) -> Self {
-        let group = group.and_then(|group| Some((group, Terminal::controlling()?)));
-        Self { group, stop_was_sent: false, interrupted: false }
+    /// The job of `group`, if it is one of its own and there is a terminal. Its signals must be blocked.
+    pub fn new(group: Pid, has_own_group: bool) -> Self {
+        let group = if has_own_group { Terminal::controlling().map(|terminal| (group, terminal)) } else { None };
+        Self { group, stop_was_sent: false }
     }
 
     /// Whether there is a terminal whose job this is.
     pub fn is_controlled(&self) -> bool {
         self.group.is_some()
-    }
-
-    /// A signal from the keyboard ended the main child: it reached the whole group.
-    pub fn interrupted(&mut self) {
-        self.interrupted = self.group.is_some();
-    }
-
-    /// Whether a signal from the keyboard ended the main child.
-    pub fn was_interrupted(&self) -> bool {
-        self.interrupted
     }
 
     /// `signal` is about to be passed on to the main child.
@@ -58,10 +47,11 @@ impl Job {
         if terminal.foreground() == own_group() {
             terminal.set_foreground(*group);
         }
-        let _ = signals::send(Signal::CONT, Target::Group(*group));
+        signals::send(Signal::CONT, -group.0);
     }
 
     /// `signal` stopped the main child.
+    #[inline(never)]
     pub fn stopped(&mut self, signal: Signal) {
         let Some((group, terminal)) = &self.group else { return };
         // A shell moves a running job to the foreground without a word; the job finds out when it reads.
@@ -74,16 +64,16 @@ impl Job {
         }
         self.give_back_terminal();
         // Blocked it would only wait. If it stops this process, SIGCONT will have come when this returns.
-        let blocked = signals::block(SignalSet::ALL.without(Signal::TSTP));
-        let _ = signals::send(Signal::TSTP, Target::OwnGroup);
+        let blocked = signals::block(SignalSet(!SignalSet::of(Signal::TSTP).0));
+        signals::send(Signal::TSTP, 0);
         signals::block(blocked);
-        let stopped = signals::wait(SignalSet(1 << (Signal::CONT.number() - 1)), Some(0)).is_ok();
+        let stopped = signals::wait(SignalSet::of(Signal::CONT), Some(0), None) > 0;
         if stopped {
             self.stop_was_sent = false;
             self.resume();
         } else if signal.is_terminal_stop() && !self.stop_was_sent {
             terminal.set_foreground(*group);
-            let _ = signals::send(Signal::CONT, Target::Group(*group));
+            signals::send(Signal::CONT, -group.0);
         }
     }
 

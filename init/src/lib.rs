@@ -6,7 +6,7 @@
 //! - [`options`]: from the command line and the environment to [`options::Settings`]
 //! - [`command`]: the main child; [`diagnosis`]: why it does not start
 //! - [`supervisor`]: signals, orphans, the end; with [`delivery`] and [`job`]
-//! - [`processes`]: what `/proc` knows
+//! - [`processes`]: what `/proc` knows; [`messages`] and [`line`]: what is said
 //! - [`start`] and [`kernel`]: the machine and the system calls, and all that is `unsafe`
 //! - [`hello`]: the other program of this package
 #![cfg_attr(not(test), no_std)]
@@ -25,102 +25,64 @@ pub mod processes;
 pub mod signal;
 pub mod start;
 pub mod supervisor;
+pub mod texts;
 pub mod words;
 
-use command::{Command, Failure};
+use command::Command;
+use kernel::errno::EAGAIN;
 use kernel::process::{self, Pid};
-use kernel::signals::{self, Disposition, SignalSet};
+use kernel::signals::{self, Action, SignalSet};
 use kernel::{file, terminal};
-use messages::Messages;
-use options::persona::LICENSE;
-use options::{Isolation, Persona, Reading, Refusal, Settings, Verbosity};
+use line::Line;
+use messages::{say, say_of};
+use options::{Isolation, Settings};
 use signal::Signal;
-use start::{CommandLine, Environment};
+use start::{CommandLine, Text, Words};
 use supervisor::Supervisor;
 
 /// The init. Returns its exit code.
-pub fn run(mut words: CommandLine, mut environment: Environment) -> u8 {
-    let persona = Persona::of(words.get(0).unwrap_or_default().to_bytes());
-    let mut settings = persona.defaults;
-    let reading = match read_options(persona, &words, &environment, &mut settings) {
-        Ok(reading) => reading,
-        Err(refusal) => return refuse(persona, &refusal),
-    };
-    let messages = Messages::new(persona.style, settings.verbosity);
-    let first = match reading {
-        Reading::Help => return print(persona.help),
-        Reading::Version => return print(persona.version),
-        Reading::License => return print((LICENSE, 1)),
-        Reading::Pause => None,
-        Reading::Command(first) => Some(first),
-    };
+pub fn run(words: CommandLine<'static>, environment: Words<'static>) -> u8 {
+    let mut settings = Settings::NOTHING;
+    let words = options::read(words, environment, &mut settings);
 
     let blocked = signals::block(SignalSet::ALL);
     // Ignored, children would vanish without a word.
-    let on_child = signals::set_disposition(Signal::CHLD, Disposition::Default);
-    adopt_orphans(&settings, messages);
+    let on_child = signals::set_action(Signal::CHLD, &Action::DEFAULT);
+    adopt_orphans(&settings);
     if let Some(signal) = settings.parent_death
-        && process::signal_on_parent_death(signal).is_err()
+        && process::signal_on_parent_death(signal) != 0
     {
-        messages.say_text(Verbosity::ERRORS, "PR_SET_PDEATHSIG failed");
-        return persona.codes.own;
+        say(&settings, 0, text!("PR_SET_PDEATHSIG failed"), 0);
+        return settings.persona.codes().own;
     }
-    let Some(first) = first else {
-        leave_surroundings();
-        return Supervisor::new(&settings, messages, None, SignalSet(0)).run();
-    };
-    let unmeant = if settings.isolation == Isolation::Session { give_up_terminal() } else { SignalSet(0) };
-    let isolation = settings.isolation;
-    let mut command = Command { words: &mut words, environment: &mut environment, first, isolation, blocked, on_child };
-    match command.start() {
-        Ok(child) => {
-            messages.say(Verbosity::INFORMATION, &mut |line| {
-                line.text("the main child is process ").number(child.0 as u64).text(": ").foreign(command.name());
-            });
-            leave_surroundings();
-            Supervisor::new(&settings, messages, Some(child), unmeant).run()
+    let (mut child, mut unmeant) = (Pid(0), SignalSet(0));
+    if !settings.pause {
+        if settings.isolation == Isolation::Session {
+            unmeant = give_up_terminal();
         }
-        Err(failure) => explain(persona, messages, &command, failure),
+        let (isolation, parent) = (settings.isolation, process::own_pid());
+        let name = words.peek().unwrap_or(Text::of(c""));
+        let mut command = Command { words, name, environment, isolation, blocked, on_child, parent, failure: 0 };
+        child.0 = command.start();
+        if child.0 < 0 {
+            return explain(&settings, &command, child.0);
+        }
+        say_of(&settings, 2, text!("the main child is process #: @"), child.0 as u64, command.name);
     }
+    // An init holds nothing that others may wait to become free: no file system, no pipe, no socket.
+    file::leave_working_directory();
+    file::close_inherited();
+    Supervisor::new(&settings, child, unmeant).run()
 }
 
-fn read_options(
-    persona: &Persona,
-    words: &CommandLine,
-    environment: &Environment,
-    settings: &mut Settings,
-) -> Result<Reading, Refusal> {
-    options::read_environment(environment.iter(), settings)?;
-    let reading = options::read_command_line(persona, words, settings)?;
-    options::read_originals(persona, environment.iter(), settings)?;
-    persona.complete(settings);
-    Ok(reading)
-}
-
-fn refuse(persona: &Persona, refusal: &Refusal) -> u8 {
-    Messages::new(persona.style, Verbosity::ERRORS).say(Verbosity::ERRORS, &mut |line| {
-        refusal.describe(line);
-        line.text(" (see -h)");
-    });
-    persona.codes.own
-}
-
-fn print((text, to): (&str, i32)) -> u8 {
-    file::write(to, text.as_bytes());
-    0
-}
-
-fn adopt_orphans(settings: &Settings, messages: Messages) {
+fn adopt_orphans(settings: &Settings) {
     if process::own_pid() == Pid(1) {
         return;
     }
     if settings.subreaper {
-        let _ = process::become_subreaper(); // fails before Linux 3.4 only
+        process::become_subreaper(); // fails before Linux 3.4 only
     } else if settings.warn_no_subreaper {
-        messages.say_text(
-            Verbosity::WARNINGS,
-            "not PID 1 and no subreaper: orphans go elsewhere; use -s or set TINI_SUBREAPER",
-        );
+        say(settings, 1, text!("not PID 1 and no subreaper: orphans go elsewhere; use -s or set TINI_SUBREAPER"), 0);
     }
 }
 
@@ -128,31 +90,28 @@ fn adopt_orphans(settings: &Settings, messages: Messages) {
 /// which are not meant for the child then.
 fn give_up_terminal() -> SignalSet {
     let leads = process::own_session() == process::own_pid();
-    match terminal::give_up_stdin() {
-        Ok(()) if leads => SignalSet(1 << (Signal::HUP.number() - 1) | 1 << (Signal::CONT.number() - 1)),
-        _ => SignalSet(0),
+    if terminal::give_up_stdin() && leads {
+        SignalSet(SignalSet::of(Signal::HUP).0 | SignalSet::of(Signal::CONT).0)
+    } else {
+        SignalSet(0)
     }
 }
 
-/// An init holds nothing that others may wait to become free: no file system, no pipe, no socket.
-fn leave_surroundings() {
-    file::leave_working_directory();
-    file::close_inherited();
-}
-
-fn explain(persona: &Persona, messages: Messages, command: &Command<'_>, failure: Failure) -> u8 {
-    let mut code = persona.codes.own;
-    messages.say(Verbosity::ERRORS, &mut |line| match failure {
-        Failure::NoProcess(kernel::Errno(11)) => {
-            line.text("no process can be started: the number of processes is limited");
-        }
-        Failure::NoProcess(errno) => {
-            line.text("no process can be started: error ").number(errno.0.into());
-        }
-        Failure::NotExecuted(errno) => {
-            let exists = diagnosis::explain(command, errno, line);
-            code = persona.codes.for_execution(errno, exists);
-        }
-    });
+/// Says why the command was not started, and returns the exit code for that.
+#[cold]
+#[inline(never)]
+fn explain(settings: &Settings, command: &Command<'_>, errno: i32) -> u8 {
+    let mut code = settings.persona.codes().own;
+    let mut line = Line::new();
+    messages::begin(&mut line, settings.persona, 0);
+    if command.failure != 0 {
+        let exists = diagnosis::explain(command, errno, &mut line);
+        code = settings.persona.codes().for_execution(errno, exists);
+    } else {
+        line.add(text!("no process can be started: "), 0, command.name);
+        let text = if errno == EAGAIN { text!("the number of processes is limited") } else { text!("error #") };
+        line.add(text, errno.unsigned_abs().into(), command.name);
+    }
+    line.end(2);
     code
 }

@@ -1,8 +1,13 @@
 //! One line of text for a person, built in place and written with one `write(2)`, so that lines of several processes
 //! do not mix.
 
+use core::borrow::Borrow;
+
 use crate::kernel::file;
-use crate::signal::Signal;
+use crate::signal::{NAMES, Signal};
+use crate::start::Text;
+use crate::text;
+use crate::texts::Packed;
 
 /// A line of at most this many bytes; a longer one is cut.
 const ROOM: usize = 512;
@@ -24,18 +29,51 @@ impl Line {
 
     /// Adds `text` as it is.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        self.raw(text.as_bytes())
+        text.bytes().for_each(|byte| _ = self.push(byte));
+        self
+    }
+
+    /// Adds `text` with what its marks stand for: `#` for `number`, `$` for the name of the signal with this number, `@` for
+    /// `word`, which may be of foreign origin, `%` for word number `number` of `word`.
+    #[inline(never)]
+    pub fn add(&mut self, text: Packed, number: u64, word: Text<'_>) -> &mut Self {
+        for byte in text {
+            match byte {
+                b'#' => self.number(number),
+                b'$' => self.signal(number as u8),
+                b'@' => self.foreign(word),
+                b'%' => self.word(word, number as usize),
+                _ => self.push(byte),
+            };
+        }
+        self
     }
 
     /// Adds bytes of foreign origin, so many as leave room for ours: what could steer a terminal is shown as `\xNN`.
     #[inline(never)]
-    pub fn foreign(&mut self, bytes: &[u8]) -> &mut Self {
-        for &byte in bytes.iter().take(LONGEST) {
+    pub fn foreign(&mut self, bytes: impl IntoIterator<Item: Borrow<u8>>) -> &mut Self {
+        for byte in bytes.into_iter().take(LONGEST) {
+            let byte = *byte.borrow();
             if byte < b' ' || byte == 0x7f {
-                let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-                self.raw(&[b'\\', b'x', digit(byte >> 4), digit(byte & 15)]);
+                self.push(b'\\');
+                self.push(b'x');
+                self.push(b'0' + (byte >> 4));
+                self.push(b"0123456789abcdef"[usize::from(byte & 15)]);
             } else {
-                self.raw(&[byte]);
+                self.push(byte);
+            }
+        }
+        self
+    }
+
+    /// Adds word number `index` of `list`, in which there are spaces between.
+    #[inline(never)]
+    pub fn word(&mut self, list: Text<'_>, mut index: usize) -> &mut Self {
+        for byte in list {
+            if byte == b' ' {
+                index = index.wrapping_sub(1);
+            } else if index == 0 {
+                self.push(byte);
             }
         }
         self
@@ -43,27 +81,22 @@ impl Line {
 
     /// Adds `number` in decimal digits.
     #[inline(never)]
-    pub fn number(&mut self, mut number: u64) -> &mut Self {
-        let mut digits = [0; 20];
-        let mut first = digits.len();
-        loop {
-            first -= 1;
-            digits[first] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 || first == 0 {
-                break;
-            }
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        if number >= 10 {
+            self.number(number / 10);
         }
-        self.raw(&digits[first..])
+        self.push(b'0' + (number % 10) as u8);
+        self
     }
 
-    /// Adds the name of `signal`, as `SIGTERM`, `SIGRTMIN+3` or a number.
-    pub fn signal(&mut self, signal: Signal) -> &mut Self {
-        match (signal.name(), signal.above_rtmin()) {
-            (Some(name), _) => self.text("SIG").raw(name),
-            (None, Some(offset)) => self.text("SIGRTMIN+").number(offset.into()),
-            (None, None) => self.text("signal ").number(signal.number().into()),
-        }
+    /// Adds the name of a signal, as `SIGTERM`, `SIGRTMIN+3` or a number.
+    fn signal(&mut self, number: u8) -> &mut Self {
+        let (text, number) = match Signal::new(number).map(|signal| (signal.name(), signal.above_rtmin())) {
+            Some((Some(index), _)) => (text!("SIG%"), index as u64),
+            Some((None, Some(offset))) => (text!("SIGRTMIN+#"), offset.into()),
+            _ => (text!("signal #"), number.into()),
+        };
+        self.add(text, number, NAMES)
     }
 
     /// What has been added so far.
@@ -71,22 +104,28 @@ impl Line {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
+    /// What has been added so far, for the kernel.
+    pub fn as_text(&mut self) -> Text<'_> {
+        Text::within(&mut self.bytes)
+    }
+
     /// Ends the line and writes it to descriptor `to`.
     #[inline(never)]
     pub fn end(&mut self, to: i32) {
         if self.length == ROOM {
             self.length = ROOM - 4;
-            self.text("...");
+            self.push(b'.').push(b'.').push(b'.');
         }
-        self.raw(b"\n");
+        self.push(b'\n');
         file::write(to, self.as_bytes());
         self.length = 0;
     }
 
+    /// Adds a byte.
     #[inline(never)]
-    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        for (to, from) in self.bytes.iter_mut().skip(self.length).zip(bytes) {
-            *to = *from;
+    pub fn push(&mut self, byte: u8) -> &mut Self {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
             self.length += 1;
         }
         self
@@ -106,16 +145,20 @@ mod tests {
     #[test]
     fn numbers_signals_and_foreign_bytes() {
         let mut line = Line::new();
-        line.number(0).text(" ").number(u64::MAX).text(" ").foreign(b"/bin/sh\r\x1b[31m\x7f ").signal(Signal::TERM);
+        line.number(0).add(text!(" # @"), u64::MAX, Text::of(c"/bin/sh\r\x1b[31m\x7f ")).add(
+            text!("$"),
+            15,
+            Text::of(c""),
+        );
         assert_eq!(line.as_bytes(), br"0 18446744073709551615 /bin/sh\x0d\x1b[31m\x7f SIGTERM");
     }
 
     #[test]
     fn a_long_line_is_cut() {
         let mut line = Line::new();
-        line.foreign(&[b'x'; 100_000]);
+        line.foreign([b'x'; 100_000]);
         assert_eq!(line.as_bytes().len(), LONGEST);
-        line.foreign(&[b'x'; 100_000]).foreign(&[b'x'; 100_000]).text("more").number(1);
+        line.foreign([b'x'; 100_000]).foreign([b'x'; 100_000]).text("more").number(1);
         assert_eq!(line.as_bytes().len(), ROOM);
     }
 }

@@ -2,55 +2,42 @@
 
 use crate::kernel::process::own_pid;
 use crate::line::Line;
-use crate::options::Verbosity;
-use crate::options::persona::MessageStyle;
+use crate::options::{Persona, Settings};
+use crate::start::Text;
+use crate::text;
+use crate::texts::Packed;
 
 const STDERR: i32 = 2;
 
-/// Says what is worth saying.
-#[derive(Clone, Copy)]
-pub struct Messages {
-    style: MessageStyle,
-    verbosity: Verbosity,
+/// Says `text`, if so much is to be said: [`Settings::verbosity`]. For the marks in it see [`Line::add`].
+#[inline(never)]
+pub fn say_of(settings: &Settings, level: u8, text: Packed, number: u64, word: Text<'_>) {
+    if level <= settings.verbosity {
+        let mut line = Line::new();
+        begin(&mut line, settings.persona, level);
+        line.add(text, number, word).end(STDERR);
+    }
 }
 
-impl Messages {
-    /// Messages of at most `verbosity` in this style.
-    pub fn new(style: MessageStyle, verbosity: Verbosity) -> Self {
-        Self { style, verbosity }
-    }
+/// Says `text`, which has no `@`.
+pub fn say(settings: &Settings, level: u8, text: Packed, number: u64) {
+    say_of(settings, level, text, number, Text::of(c""));
+}
 
-    /// Says what `compose` adds to a line, if `level` is to be said at all.
-    #[inline(never)]
-    pub fn say(&self, level: Verbosity, compose: &mut dyn FnMut(&mut Line)) {
-        if level <= self.verbosity {
-            let mut line = Line::new();
-            self.begin(level, &mut line);
-            compose(&mut line);
-            line.end(STDERR);
-        }
-    }
-
-    /// Says `text`.
-    #[inline(never)]
-    pub fn say_text(&self, level: Verbosity, text: &str) {
-        self.say(level, &mut |line| {
-            line.text(text);
-        });
-    }
-
-    fn begin(&self, level: Verbosity, line: &mut Line) {
-        let level = |names: [&'static str; 4]| names[usize::from(level.0 & 3)];
-        let pid = own_pid().0 as u64;
-        match self.style {
-            MessageStyle::Pipkin => line.text("pipkin-init: "),
-            MessageStyle::DumbInit => line.text("[dumb-init] "),
-            MessageStyle::Tini => {
-                line.text("[").text(level(["FATAL", "WARN ", "INFO ", "DEBUG"])).text(" tini (").number(pid).text(")] ")
-            }
-            MessageStyle::Catatonit => {
-                line.text(level(["ERROR", "WARN", "INFO", "DEBUG"])).text(" (catatonit:").number(pid).text("): ")
-            }
-        };
-    }
+/// Begins a message of this level.
+#[inline(never)]
+pub fn begin(line: &mut Line, persona: Persona, level: u8) {
+    let text = match persona {
+        Persona::Pipkin => text!("pipkin-init: "),
+        Persona::DumbInit => text!("[dumb-init] "),
+        Persona::Tini => text!("[@ tini (#)] "),
+        Persona::Catatonit => text!("@ (catatonit:#): "),
+    };
+    let level = match level {
+        0 => c"ERROR",
+        1 => c"WARN ",
+        2 => c"INFO ",
+        _ => c"DEBUG",
+    };
+    line.add(text, own_pid().0 as u64, Text::of(level));
 }

@@ -1,12 +1,13 @@
 //! The processes below the init, as `/proc` shows them, `proc(5)`.
 
-use core::ffi::CStr;
-
-use crate::kernel::file::{self, Access, File};
+use crate::kernel::file::{self, Names};
 use crate::kernel::process::{Pid, own_pid};
-use crate::signal::{Signal, decimal};
-use crate::start::c_str;
-use crate::words::parts;
+use crate::line::Line;
+use crate::signal::Signal;
+use crate::start::Text;
+use crate::text;
+use crate::texts::Packed;
+use crate::words::number;
 
 /// A process, and where it stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,79 +20,107 @@ pub struct Process {
     pub group: Pid,
 }
 
-/// Calls `each` with every process below this one, or with those of one group.
-///
-/// False, and nothing is called, when there is no `/proc`, or when it is that of another PID namespace, whose numbers
-/// would mean other processes.
-#[inline(never)]
-pub fn each_descendant(group: Option<Pid>, each: &mut dyn FnMut(Process)) -> bool {
-    let own = own_pid();
-    if !matches!(Process::read(c"/proc/self/stat"), Some(this) if this.pid == own) {
-        return false;
+/// Every process below this one, in turn.
+pub struct Descendants {
+    own: Pid,
+    proc: Names,
+}
+
+impl Descendants {
+    /// All of them.
+    pub fn all() -> Self {
+        let own = own_pid();
+        let mut room = [0; 256];
+        file::read_head(Text::of(c"/proc/self/stat"), &mut room);
+        let is_ours = number(&mut Text::within(&mut room), u64::MAX) == Some(own.0 as u64);
+        Self { own, proc: Names::of(Text::of(if is_ours { c"/proc" } else { c"" })) }
     }
-    let Ok(proc) = File::open(c"/proc", Access::Directory) else {
-        return false;
-    };
-    let listed = proc.entries(&mut |name| {
-        let Some(process) = decimal(name, i32::MAX as u64).and_then(|pid| Process::find(Pid(pid as i32))) else {
-            return;
-        };
-        if group.is_some_and(|group| process.group != group) {
-            return;
-        }
-        // Up to the init, or past it to the top. Pids are reused, so that a wrong turn is possible, a circle almost.
-        let mut ancestor = process.parent;
-        for _ in 0..1000 {
-            if ancestor == own {
-                return each(process);
+
+    /// Whether they can be seen: not without `/proc`, nor with that of another PID namespace, whose numbers would mean
+    /// other processes.
+    pub fn are_visible(&self) -> bool {
+        self.proc.are_readable()
+    }
+}
+
+impl Iterator for Descendants {
+    type Item = Process;
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<Process> {
+        loop {
+            let mut name = self.proc.advance()?;
+            let Some(process) = number(&mut name, i32::MAX as u64).and_then(|pid| Process::find(Pid(pid as i32)))
+            else {
+                continue;
+            };
+            // Up to the init, or past it to the top. Pids are reused, so that a wrong turn is possible, a circle almost.
+            let mut ancestor = process.parent;
+            for _ in 0..1000 {
+                if ancestor == self.own {
+                    return Some(process);
+                }
+                match Process::find(ancestor) {
+                    Some(next) => ancestor = next.parent,
+                    None => break,
+                }
             }
-            match Process::find(ancestor) {
-                Some(next) if ancestor.0 > 0 => ancestor = next.parent,
-                _ => return,
-            }
         }
-    });
-    listed.is_ok()
+    }
 }
 
 impl Process {
+    /// Process `pid`, if there is one: 0, the parent of who has none here, is nobody.
+    #[inline(never)]
     fn find(pid: Pid) -> Option<Self> {
-        Self::read(path_of(pid, b"stat", &mut [0; 32])?)
+        let mut room = [0; 256];
+        read(pid, text!("/proc/#/stat"), &mut room);
+        Self::parse(pid, Text::within(&mut room))
     }
 
     /// Reads `/proc/PID/stat`: number, name in brackets, state, parent, group, and more. A name may hold brackets.
-    fn read(path: &CStr) -> Option<Self> {
-        Self::parse(file::read_head(path, &mut [0; 256]))
+    fn parse(pid: Pid, mut stat: Text<'_>) -> Option<Self> {
+        let mut fields = None;
+        while let Some(byte) = stat.next() {
+            if byte == b')' {
+                fields = Some(stat);
+            }
+        }
+        let mut fields = fields?;
+        let mut next = || {
+            fields.next()?;
+            number(&mut fields, i32::MAX as u64).map(|number| Pid(number as i32))
+        };
+        next(); // the blank
+        next(); // the state
+        Some(Self { pid, parent: next()?, group: next()? })
     }
+}
 
-    fn parse(stat: &[u8]) -> Option<Self> {
-        let number = |field: &[u8]| decimal(field, i32::MAX as u64).map(|number| Pid(number as i32));
-        let after_name = stat.iter().rposition(|byte| *byte == b')')? + 2;
-        let mut fields = parts(stat.get(after_name..)?, b' ').skip(1);
-        let pid = number(parts(stat, b' ').next()?)?;
-        Some(Self { pid, parent: number(fields.next()?)?, group: number(fields.next()?)? })
-    }
+/// Reads the head of the file at `path`, in which `#` stands for `pid`.
+#[inline(never)]
+fn read(pid: Pid, path: Packed, room: &mut [u8]) {
+    let mut line = Line::new();
+    file::read_head(line.add(path, pid.0 as u64, Text::of(c"")).as_text(), room);
 }
 
 /// Whether `pid` has a handler for `signal`, by `SigCgt` in `/proc/PID/status`.
 pub fn handles(pid: Pid, signal: Signal) -> bool {
-    let mask = path_of(pid, b"status", &mut [0; 32]).and_then(|path| caught(file::read_head(path, &mut [0; 4096])));
-    mask.is_some_and(|mask| mask >> (signal.number() - 1) & 1 == 1)
+    let mut room = [0; 4096];
+    read(pid, text!("/proc/#/status"), &mut room);
+    caught(Text::within(&mut room)) >> (signal.number() - 1) & 1 == 1
 }
 
-fn caught(status: &[u8]) -> Option<u64> {
-    const FIELD: &[u8] = b"SigCgt:\t";
-    let line = parts(status, b'\n').find_map(|line| line.strip_prefix(FIELD))?;
-    line.iter().try_fold(0_u64, |mask, digit| Some(mask << 4 | u64::from((*digit as char).to_digit(16)?)))
-}
-
-/// The path of `file` of process `pid`, built in `room`.
-fn path_of<'a>(pid: Pid, file: &[u8], room: &'a mut [u8; 32]) -> Option<&'a CStr> {
-    let mut line = crate::line::Line::new();
-    line.text("/proc/").number(pid.0 as u64).text("/").foreign(file);
-    let path = line.as_bytes();
-    room.get_mut(..path.len())?.copy_from_slice(path);
-    c_str(room)
+/// The mask in `SigCgt`: 16 hexadecimal digits.
+fn caught(mut status: Text<'_>) -> u64 {
+    while !status.is_empty() {
+        if let Some(digits) = status.after(Text::of(c"SigCgt:\t")) {
+            let value = |digit: u8| u64::from(if digit > b'9' { digit - b'a' + 10 } else { digit - b'0' });
+            return digits.take_while(|byte| *byte != b'\n').fold(0, |mask, digit| mask << 4 | value(digit));
+        }
+        status.next();
+    }
+    0
 }
 
 #[cfg(test)]
@@ -100,17 +129,18 @@ mod tests {
 
     #[test]
     fn a_name_may_look_like_fields() {
-        let stat = b"17 (a) S 1 (b)) R 12 34 34 0 -1 4194560 90";
-        assert_eq!(Process::parse(stat), Some(Process { pid: Pid(17), parent: Pid(12), group: Pid(34) }));
-        assert_eq!(Process::parse(b""), None);
-        assert_eq!(Process::parse(b"17 (a"), None);
-        assert_eq!(Process::parse(b"17 (a)"), None);
+        let parse = |stat| Process::parse(Pid(17), Text::of(stat));
+        let stat = c"17 (a) S 1 (b)) R 12 34 34 0 -1 4194560 90";
+        assert_eq!(parse(stat), Some(Process { pid: Pid(17), parent: Pid(12), group: Pid(34) }));
+        assert_eq!(parse(c""), None);
+        assert_eq!(parse(c"17 (a"), None);
+        assert_eq!(parse(c"17 (a)"), None);
     }
 
     #[test]
     fn caught_signals_are_read_from_their_field() {
-        assert_eq!(caught(b"SigIgn:\t0000000000000001\nSigCgt:\t0000000000004002\nCapInh:\t0\n"), Some(0x4002));
-        assert_eq!(caught(b"Name:\tx\n"), None);
+        assert_eq!(caught(Text::of(c"SigIgn:\t0000000000000001\nSigCgt:\t00000000000040a2\nCapInh:\t0\n")), 0x40a2);
+        assert_eq!(caught(Text::of(c"Name:\tx\n")), 0);
     }
 
     #[test]
@@ -118,11 +148,11 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid(child.id() as i32);
         let mut found = None;
-        assert!(each_descendant(None, &mut |process| {
+        for process in Descendants::all() {
             if process.pid == pid {
                 found = Some(process);
             }
-        }));
+        }
         let handled = handles(pid, Signal::TERM);
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,13 +1,18 @@
 //! Signals by name and number, `signal(7)`.
 
-use crate::words::parts;
+use crate::start::Text;
+use crate::words::{find, number};
 
-/// Names of the standard signals in the order of their numbers, from 1.
-const NAMES: &[u8] =
-    b"HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP \
-                     TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS";
-/// Other names in use, each with the number it stands for.
-const ALIASES: [(&[u8], u8); 3] = [(b"IOT", 6), (b"CLD", 17), (b"POLL", 29)];
+/// Names of the standard signals in the order of their numbers, from 1; then other names of some, and of both ends of the
+/// real-time signals.
+pub const NAMES: Text<'static> = Text::of(
+    c"HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP TSTP TTIN TTOU URG XCPU \
+      XFSZ VTALRM PROF WINCH IO PWR SYS IOT CLD POLL RTMIN RTMAX",
+);
+/// What the names behind the standard signals stand for.
+const OTHERS: [u8; 5] = [6, 17, 29, RTMIN, RTMAX];
+/// Number of the last standard signal.
+const SYS: u8 = 31;
 /// First and last real-time signal as programs count them: the C library keeps 32 and 33 to itself.
 const RTMIN: u8 = 34;
 const RTMAX: u8 = 64;
@@ -38,6 +43,11 @@ impl Signal {
         (1..=RTMAX).contains(&number).then_some(Self(number))
     }
 
+    /// The signal with this number, of which the kernel says that it is one.
+    pub const fn from_kernel(number: i32) -> Self {
+        Self(number as u8)
+    }
+
     /// Its number.
     pub const fn number(self) -> u8 {
         self.0
@@ -58,35 +68,37 @@ impl Signal {
         matches!(self, Self::TSTP | Self::TTIN | Self::TTOU)
     }
 
-    /// Reads `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-2`; letters may be small.
-    pub fn parse(word: &[u8]) -> Option<Self> {
-        if let Some(number) = decimal(word, RTMAX.into()) {
+    /// Takes `TERM`, `SIGTERM`, `15`, `RTMIN+3` or `RTMAX-2` off `word`; letters may be small.
+    #[inline(never)]
+    pub fn take(word: &mut Text<'_>) -> Option<Self> {
+        if let Some(number) = number(word, RTMAX.into()) {
             return Self::new(number as u8);
         }
-        let name = if begins(word, b"SIG") { word.get(3..)? } else { word };
-        let same = |known: &[u8]| known.len() == name.len() && begins(name, known);
-        if let Some(index) = names().position(same) {
-            return Self::new(index as u8 + 1);
+        // "SIG" in letters of any size.
+        let mut behind = *word;
+        if behind.by_ref().take(3).map(|byte| byte & !0x20).eq(*b"SIG") {
+            *word = behind;
         }
-        if let Some((_, number)) = ALIASES.iter().find(|(known, _)| same(known)) {
-            return Some(Self(*number));
-        }
-        // From either end of the range towards the other.
-        let offset = match name.get(5..)? {
-            [] => 0,
-            [b'+' | b'-', digits @ ..] => decimal(digits, (RTMAX - RTMIN).into())? as u8,
-            _ => return None,
+        let fold = |byte: u8| if matches!(byte, b'+' | b'-') { b' ' } else { byte.to_ascii_uppercase() };
+        let index = find(NAMES, word, fold)? as u8;
+        let known = match index.checked_sub(SYS) {
+            None => index + 1,
+            Some(other) => *OTHERS.get(usize::from(other))?,
         };
-        match name.get(5) {
-            None | Some(b'+') if begins(name, b"RTMIN") => Some(Self(RTMIN + offset)),
-            None | Some(b'-') if begins(name, b"RTMAX") => Some(Self(RTMAX - offset)),
-            _ => None,
-        }
+        // From either end of the range towards the other.
+        let offset = match (known, word.first()) {
+            (RTMIN, b'+') | (RTMAX, b'-') => {
+                word.next();
+                number(word, (RTMAX - RTMIN).into())? as u8
+            }
+            _ => 0,
+        };
+        Some(Self(if known == RTMAX { known - offset } else { known + offset }))
     }
 
-    /// Its name as in `SIGTERM`, without `SIG`, when it is a standard signal.
-    pub fn name(self) -> Option<&'static [u8]> {
-        names().nth(usize::from(self.0) - 1)
+    /// Its name as in `SIGTERM`, without `SIG`: its place in [`NAMES`], when it is a standard signal.
+    pub fn name(self) -> Option<usize> {
+        (self.0 <= SYS).then(|| usize::from(self.0) - 1)
     }
 
     /// How far above `SIGRTMIN` it is, for the others. 32 and 33, which the C library keeps to itself, have none.
@@ -95,34 +107,14 @@ impl Signal {
     }
 }
 
-fn names() -> impl Iterator<Item = &'static [u8]> {
-    parts(NAMES, b' ')
-}
-
-/// Whether `word` begins with `capitals`, in letters of any size.
-fn begins(word: &[u8], capitals: &[u8]) -> bool {
-    word.len() >= capitals.len()
-        && word.iter().zip(capitals).all(|(byte, capital)| byte.to_ascii_uppercase() == *capital)
-}
-
-/// Reads a decimal number of at most `limit`: digits only.
-pub fn decimal(digits: &[u8], limit: u64) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    let number = digits.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.wrapping_sub(b'0');
-        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(digit.into()) }
-    })?;
-    (number <= limit).then_some(number)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn number(word: &str) -> Option<u8> {
-        Signal::parse(word.as_bytes()).map(Signal::number)
+        let word = std::ffi::CString::new(word).unwrap();
+        let mut text = Text::of(&word);
+        Signal::take(&mut text).filter(|_| text.is_empty()).map(Signal::number)
     }
 
     #[test]
@@ -184,22 +176,10 @@ mod tests {
     #[test]
     fn every_signal_reads_back_from_its_own_name() {
         for signal in (1..=64).filter_map(Signal::new) {
-            let name = match (signal.name(), signal.above_rtmin()) {
-                (Some(name), _) => String::from_utf8(name.to_vec()).unwrap(),
-                (None, Some(offset)) => format!("RTMIN+{offset}"),
-                (None, None) => signal.number().to_string(),
-            };
-            assert_eq!(Signal::parse(name.as_bytes()), Some(signal));
+            let mut line = crate::line::Line::new();
+            line.add(crate::text!("$"), signal.number().into(), Text::of(c""));
+            let name = std::str::from_utf8(line.as_bytes()).unwrap();
+            assert_eq!(number(name.strip_prefix("signal ").unwrap_or(name)), Some(signal.number()), "{name}");
         }
-    }
-
-    #[test]
-    fn decimals_know_their_limit_and_do_not_wrap() {
-        assert_eq!(decimal(b"255", 255), Some(255));
-        assert_eq!(decimal(b"256", 255), None);
-        assert_eq!(decimal(b"18446744073709551615", u64::MAX), Some(u64::MAX));
-        assert_eq!(decimal(b"18446744073709551616", u64::MAX), None);
-        assert_eq!(decimal(b"1/", 255), None);
-        assert_eq!(decimal(b"1:", 255), None);
     }
 }

@@ -3,25 +3,27 @@
 //! All signals are blocked and taken one by one, so that nothing here runs at an unexpected moment, and an idle init
 //! sleeps in one system call without a timeout.
 
-use crate::delivery::{Delivered, Told, deliver, send_to_rest};
+use crate::delivery::{Told, deliver, send_to_rest};
+use crate::duration::Duration;
 use crate::job::Job;
+use crate::kernel::errno::EAGAIN;
+use crate::kernel::now;
 use crate::kernel::process::{self, Change, Pid};
 use crate::kernel::signals::{self, SignalInfo, SignalSet};
-use crate::kernel::{Errno, now};
-use crate::messages::Messages;
-use crate::options::{Delivery, Isolation, Limit, Rest, Settings, Verbosity};
+use crate::messages::say;
+use crate::options::{Delivery, Isolation, Rest, Settings};
 use crate::signal::Signal;
+use crate::text;
+use crate::texts::Packed;
 
-const EAGAIN: Errno = Errno(11);
 /// Nanoseconds until a signal for which the receiver's queue had no room is tried again.
 const QUEUE_RETRY: u64 = 1_000_000;
-/// Nanoseconds until what is left after a KILL is killed again: it may have forked at the same time.
-const KILL_RETRY: u64 = 50_000_000;
-/// Seconds for what outlives a main child that ended by itself.
-const USUAL_LIMIT: u64 = 10;
-/// No alarm; and one that never comes, but is a mark that what it is for has begun.
+/// Until what is left after a KILL is killed again: it may have forked at the same time.
+const KILL_RETRY: Duration = Duration(50_000_000);
+/// For what outlives a main child that ended by itself.
+const USUAL_LIMIT: Duration = Duration::seconds(10);
+/// No alarm. One that comes after [`Duration::FOREVER`] is only a mark that what it is for has begun.
 const NEVER: u64 = u64::MAX;
-const FAR: u64 = u64::MAX / 2;
 /// The exit code when the grace period is over: that of a process ended by SIGKILL.
 const KILLED: u8 = 137;
 
@@ -39,54 +41,59 @@ enum Alarm {
 }
 
 /// The init, and what it knows of its children.
+#[repr(C)]
 pub struct Supervisor<'a> {
     settings: &'a Settings,
-    messages: Messages,
-    /// The main child; none in pause.
-    child: Option<Pid>,
+    /// The main child; 0 in pause.
+    child: Pid,
     /// Its exit code, when it has ended.
     ended: Option<u8>,
+    /// Whether the init was told to stop, by TERM, INT or QUIT.
+    stopping: bool,
+    /// Whether a TERM is held back, in [`Self::held`].
+    holds: bool,
+    grace_over: bool,
     job: Job,
     /// HUP and CONT that follow from giving up the terminal, which are nobody's wish.
     unmeant: SignalSet,
-    /// Whether the init was told to stop, by TERM, INT or QUIT.
-    stopping: bool,
-    told: Told,
-    held: Option<SignalInfo>,
-    backlog: Backlog,
     /// When to do what, in nanoseconds of [`now`].
     alarms: [u64; 4],
-    grace_over: bool,
+    backlog: Backlog,
+    told: Told,
+    /// The signal that came last.
+    taken: SignalInfo,
+    held: SignalInfo,
 }
 
 impl<'a> Supervisor<'a> {
-    /// The init of `child`; without one it only reaps, until TERM or INT.
-    pub fn new(settings: &'a Settings, messages: Messages, child: Option<Pid>, unmeant: SignalSet) -> Self {
+    /// The init of `child`; without one, 0, it only reaps, until TERM or INT.
+    pub fn new(settings: &'a Settings, child: Pid, unmeant: SignalSet) -> Self {
         Self {
-            job: Job::new(child.filter(|_| settings.isolation == Isolation::Group)),
             settings,
-            messages,
             child,
-            unmeant,
             ended: None,
             stopping: false,
-            told: Told::nobody(),
-            held: None,
-            backlog: Backlog::new(),
-            alarms: [NEVER; 4],
+            holds: false,
             grace_over: false,
+            job: Job::new(child, child != Pid(0) && settings.isolation == Isolation::Group),
+            unmeant,
+            alarms: [NEVER; 4],
+            backlog: const { Backlog { count: 0, signals: [SignalInfo::EMPTY; Backlog::ROOM] } },
+            told: const { Told::nobody() },
+            taken: const { SignalInfo::EMPTY },
+            held: const { SignalInfo::EMPTY },
         }
     }
 
     /// Lives, and returns the exit code.
-    pub fn run(mut self) -> u8 {
+    pub fn run(&mut self) -> u8 {
         make_stack();
         loop {
             let set = if self.backlog.is_full() { SignalSet::STANDARD } else { SignalSet::ALL };
-            let outcome = match signals::wait(set, self.time_left()) {
-                Ok(info) => self.receive(&info),
-                Err(EAGAIN) => self.expire(),
-                Err(_) => None, // EINTR: stopped and continued
+            let outcome = match signals::wait(set, self.time_left(), Some(&mut self.taken)) {
+                EAGAIN => self.expire(),
+                1.. => self.receive(),
+                _ => None, // EINTR: stopped and continued
             };
             if let Some(code) = outcome {
                 self.job.give_back_terminal();
@@ -95,80 +102,85 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn receive(&mut self, info: &SignalInfo) -> Option<u8> {
-        let signal = Signal::new(info.number as u8)?;
+    #[inline(never)]
+    fn receive(&mut self) -> Option<u8> {
+        let signal = self.taken.signal();
         if signal == Signal::CHLD {
             return self.reap();
         }
-        if signal == Signal::PIPE && info.sender == process::own_pid() {
+        if signal == Signal::PIPE && self.taken.sender == process::own_pid() {
             return None; // nobody reads what this process says
         }
         if self.unmeant.contains(signal) {
-            self.unmeant = self.unmeant.without(signal);
+            self.unmeant.0 &= !SignalSet::of(signal).0;
             return None;
         }
-        let Some(child) = self.child else {
+        if self.child == Pid(0) {
             return matches!(signal, Signal::TERM | Signal::INT).then_some(0);
-        };
-        let is_first_term = signal == Signal::TERM && self.held.is_none() && !self.stopping && self.ended.is_none();
-        match self.settings.delay {
-            Some(delay) if is_first_term => {
-                self.held = Some(*info);
-                self.set(Alarm::Delay, delay.0);
-                self.say(Verbosity::INFORMATION, signal, "is held back");
-            }
-            _ => {
-                if signal == Signal::TERM {
-                    self.held = None;
-                    self.alarms[Alarm::Delay as usize] = NEVER;
-                }
-                self.pass_on(child, signal, info);
-            }
         }
+        if signal == Signal::TERM {
+            let delay = self.settings.delay;
+            if delay != Duration::NONE && !self.holds && !self.stopping && self.ended.is_none() {
+                self.holds = true;
+                self.held = self.taken;
+                self.set(Alarm::Delay, delay);
+                self.say(2, text!("$ is held back"), signal.number());
+                return None;
+            }
+            self.holds = false;
+            self.alarms[Alarm::Delay as usize] = NEVER;
+        }
+        self.pass_on();
         None
     }
 
-    /// Passes `signal` on as what it is rewritten to.
-    fn pass_on(&mut self, child: Pid, signal: Signal, info: &SignalInfo) {
+    /// Passes the signal that was taken on as what it is rewritten to.
+    #[inline(never)]
+    fn pass_on(&mut self) {
+        let signal = self.taken.signal();
         let Some(rewritten) = self.settings.rewrites.apply(signal) else {
-            return self.say(Verbosity::DETAILS, signal, "is dropped");
+            return self.say(3, text!("$ is dropped"), signal.number());
         };
+        self.taken.set_signal(rewritten);
         if matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT) {
             self.stopping = true;
+            if signal != Signal::QUIT && self.alarms[Alarm::Grace as usize] == NEVER {
+                self.set(Alarm::Grace, self.settings.grace);
+            }
         }
-        if let (Some(grace), Signal::TERM | Signal::INT) = (self.settings.grace, signal)
-            && self.alarms[Alarm::Grace as usize] == NEVER
-        {
-            self.set(Alarm::Grace, grace.0);
-        }
-        self.say(Verbosity::DETAILS, rewritten, "is passed on");
+        self.say(3, text!("$ is passed on"), rewritten.number());
         if self.ended.is_some() {
-            return send_to_rest(rewritten, child, &|_| false, false);
+            return send_to_rest(rewritten, self.child, None);
         }
         self.job.before_passing(rewritten);
-        self.deliver(child, rewritten, *info);
+        // Real-time signals in turn.
+        if self.backlog.count > 0 && rewritten.is_real_time() {
+            self.backlog.push(&self.taken);
+            self.deliver_backlog();
+        } else if !self.deliver() {
+            self.backlog.push(&self.taken);
+        }
         if self.settings.stop_with_child && signal.is_terminal_stop() {
-            let _ = signals::send(Signal::STOP, signals::Target::Process(process::own_pid()));
+            signals::send(Signal::STOP, process::own_pid().0);
         }
     }
 
-    fn deliver(&mut self, child: Pid, signal: Signal, info: SignalInfo) {
-        if self.backlog.first().is_some() && signal.is_real_time() {
-            // In turn.
-            self.backlog.push(signal, info);
-            return self.deliver_backlog(child);
+    /// Whether the signal that was taken is delivered, or never will be: false when the receiver's queue is full.
+    #[inline(never)]
+    fn deliver(&mut self) -> bool {
+        let result = deliver(&self.taken, self.child, self.settings.delivery, &mut self.told);
+        if result < 0 && result != EAGAIN {
+            self.say(1, text!("$ could not be passed on"), self.taken.number as u8);
         }
-        match deliver(signal, &info, child, self.settings.delivery, &mut self.told) {
-            Delivered::Yes => {}
-            Delivered::QueueFull => self.backlog.push(signal, info),
-            Delivered::Not(_) => self.say(Verbosity::WARNINGS, signal, "could not be passed on"),
-        }
+        result != EAGAIN
     }
 
     /// Passes on, in order, what there is room for by now.
-    fn deliver_backlog(&mut self, child: Pid) {
-        while let Some((signal, info)) = self.backlog.first() {
-            if deliver(signal, &info, child, self.settings.delivery, &mut self.told) == Delivered::QueueFull {
+    #[inline(never)]
+    fn deliver_backlog(&mut self) {
+        while self.backlog.count > 0 {
+            self.taken = self.backlog.signals[0];
+            if !self.deliver() {
                 return;
             }
             self.backlog.remove_first();
@@ -176,148 +188,123 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Takes all children that ended or stopped. The exit code, when there is nothing more to wait for.
+    #[inline(never)]
     fn reap(&mut self) -> Option<u8> {
-        let mut change = process::next_change(self.job.is_controlled());
-        while let Ok(Some((pid, what))) = change {
-            match (what, self.child) {
-                (Change::Stopped(signal), Some(child)) if child == pid => self.job.stopped(signal),
-                (Change::Stopped(_), _) => {}
-                (_, child) => {
-                    let code = match what {
-                        Change::Exited(code) => code,
-                        Change::Killed(signal) | Change::Stopped(signal) => 128 + signal.number(),
-                    };
-                    if child == Some(pid) {
-                        self.main_child_ended(code, what);
-                    } else {
-                        self.report_reaped(pid, code);
-                    }
-                }
+        let mut change = Change(0);
+        let result = loop {
+            let pid = process::next_change(self.job.is_controlled(), &mut change);
+            if pid <= 0 {
+                break pid;
             }
-            change = process::next_change(self.job.is_controlled());
-        }
+            let is_main = Pid(pid) == self.child;
+            if let Some(signal) = change.stopped_by() {
+                if is_main {
+                    self.job.stopped(signal);
+                }
+            } else if is_main {
+                self.main_child_ended(change);
+            } else {
+                let level = if self.settings.report_reaped { 1 } else { 3 };
+                say(self.settings, level, text!("reaped process #"), pid as u64);
+            }
+        };
         let code = self.ended?;
         match self.settings.rest {
             Rest::Leave => {}
             Rest::Terminate => {
                 // Also when this process has no children any more: without a subreaper orphans go elsewhere.
-                if let (Some(leader), Some(signal)) = (self.child, self.settings.rewrites.apply(Signal::TERM)) {
-                    let _ = signals::send(signal, signals::Target::Group(leader));
+                if let Some(signal) = self.settings.rewrites.apply(Signal::TERM) {
+                    signals::send(signal, -self.child.0);
                 }
             }
-            Rest::Wait(limit) if change.is_ok() => {
-                self.begin_to_wait(limit);
-                return None;
+            Rest::Wait => {
+                // ECHILD: there is nobody left.
+                if result == 0 {
+                    self.begin_to_wait();
+                    return None;
+                }
             }
-            Rest::Wait(_) => {} // ECHILD: there is nobody left
         }
-        Some(self.final_code(code))
+        if self.grace_over {
+            return Some(KILLED);
+        }
+        Some(if self.settings.success.contains(code) { 0 } else { code })
     }
 
-    fn main_child_ended(&mut self, code: u8, change: Change) {
-        self.ended = Some(code);
-        self.held = None;
-        self.backlog = Backlog::new();
+    #[inline(never)]
+    fn main_child_ended(&mut self, change: Change) {
+        self.ended = Some(change.code());
+        self.holds = false;
+        self.backlog.count = 0;
         self.alarms[Alarm::Delay as usize] = NEVER;
         // The keyboard's signals reach the whole group past the init.
-        if let Change::Killed(Signal::INT | Signal::QUIT | Signal::HUP) = change {
-            self.job.interrupted();
-        }
-        self.messages.say(Verbosity::INFORMATION, &mut |line| {
-            line.text("the main child ended with code ").number(code.into());
-        });
-    }
-
-    fn report_reaped(&self, pid: Pid, code: u8) {
-        let level = if self.settings.report_reaped { Verbosity::WARNINGS } else { Verbosity::DETAILS };
-        self.messages.say(level, &mut |line| {
-            line.text("reaped process ").number(pid.0 as u64).text(", which ended with code ").number(code.into());
-        });
+        self.told.group = self.job.is_controlled() && matches!(change.killed_by(), 1..=3)
+            || self.stopping && self.settings.delivery == Delivery::Group;
+        self.say(2, text!("the main child ended with code #"), change.code());
     }
 
     /// Tells what outlived the main child to end, once, and sets the limit.
-    fn begin_to_wait(&mut self, limit: Limit) {
-        let Some(child) = self.child.filter(|_| self.alarms[Alarm::Wait as usize] == NEVER) else { return };
-        let nanoseconds = match limit {
-            Limit::After(limit) => limit.0,
-            Limit::Usual if !self.stopping => USUAL_LIMIT * 1_000_000_000,
-            Limit::Usual | Limit::Never => FAR,
-        };
-        self.set(Alarm::Wait, nanoseconds);
-        let group_was_told = self.job.was_interrupted() || self.stopping && self.settings.delivery == Delivery::Group;
-        let told = &self.told;
-        let spare =
-            |process: crate::processes::Process| group_was_told && process.group == child || told.contains(process.pid);
-        let spares = group_was_told || self.stopping && self.settings.delivery == Delivery::Once;
-        self.messages.say_text(Verbosity::INFORMATION, "waiting for what the main child left");
-        send_to_rest(Signal::TERM, child, &spare, spares);
+    #[inline(never)]
+    fn begin_to_wait(&mut self) {
+        if self.alarms[Alarm::Wait as usize] != NEVER {
+            return;
+        }
+        let usual = if self.stopping { Duration::FOREVER } else { USUAL_LIMIT };
+        self.set(Alarm::Wait, self.settings.limit.unwrap_or(usual));
+        self.say(2, text!("waiting for what the main child left"), 0);
+        let spares = self.told.group || self.stopping && self.settings.delivery == Delivery::Once;
+        send_to_rest(Signal::TERM, self.child, spares.then_some(&self.told));
     }
 
     /// Does what is due.
+    #[inline(never)]
     fn expire(&mut self) -> Option<u8> {
-        let child = self.child?;
-        self.deliver_backlog(child);
+        self.deliver_backlog();
         let time = now();
         for alarm in [Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
             if self.alarms[alarm as usize] > time {
                 continue;
             }
             self.alarms[alarm as usize] = NEVER;
-            match alarm {
-                Alarm::Delay => {
-                    if let Some(info) = self.held.take() {
-                        self.pass_on(child, Signal::TERM, &info);
-                    }
-                }
-                Alarm::Grace => {
-                    self.grace_over = true;
-                    self.messages.say_text(Verbosity::ERRORS, "the grace period is over: killing everything");
-                    self.kill_all(child);
-                }
-                Alarm::Wait => {
-                    self.messages.say_text(Verbosity::ERRORS, "what the main child left does not end: killing it");
-                    self.kill_all(child);
-                }
-                Alarm::Kill => self.kill_all(child),
+            if alarm == Alarm::Delay {
+                self.holds = false;
+                self.taken = self.held;
+                self.pass_on();
+                continue;
             }
+            if alarm == Alarm::Grace {
+                self.grace_over = true;
+                self.say(0, text!("the grace period is over: killing everything"), 0);
+            } else if alarm == Alarm::Wait {
+                self.say(0, text!("what the main child left does not end: killing it"), 0);
+            }
+            if self.ended.is_none() {
+                signals::send(Signal::KILL, self.child.0);
+            }
+            send_to_rest(Signal::KILL, self.child, None);
+            self.set(Alarm::Wait, Duration::FOREVER);
+            self.set(Alarm::Kill, KILL_RETRY);
         }
         None
     }
 
-    fn kill_all(&mut self, child: Pid) {
-        if self.ended.is_none() {
-            let _ = signals::send(Signal::KILL, signals::Target::Process(child));
-        }
-        send_to_rest(Signal::KILL, child, &|_| false, false);
-        self.set(Alarm::Wait, FAR);
-        self.set(Alarm::Kill, KILL_RETRY);
-    }
-
-    fn final_code(&self, code: u8) -> u8 {
-        match code {
-            _ if self.grace_over => KILLED,
-            _ if self.settings.success.contains(code) => 0,
-            _ => code,
-        }
-    }
-
-    fn set(&mut self, alarm: Alarm, nanoseconds: u64) {
-        self.alarms[alarm as usize] = now().saturating_add(nanoseconds);
+    #[inline(never)]
+    fn set(&mut self, alarm: Alarm, after: Duration) {
+        self.alarms[alarm as usize] = now().saturating_add(after.0);
     }
 
     /// Nanoseconds until the next alarm.
     fn time_left(&self) -> Option<u64> {
-        if self.backlog.first().is_some() {
+        if self.backlog.count > 0 {
             return Some(QUEUE_RETRY);
         }
         let due = self.alarms.iter().fold(NEVER, |first, due| first.min(*due));
-        (due < FAR).then(|| due.saturating_sub(now()))
+        (due < Duration::FOREVER.0).then(|| due.saturating_sub(now()))
     }
 
-    fn say(&self, level: Verbosity, signal: Signal, what: &str) {
-        self.messages.say(level, &mut |line| {
-            line.signal(signal).text(" ").text(what);
-        });
+    #[inline(never)]
+    fn say(&self, level: u8, text: Packed, number: u8) {
+        say(self.settings, level, text, number.into());
     }
 }
 
@@ -333,34 +320,26 @@ fn make_stack() {
 /// The queues of all processes of a user share one limit: what waits for this process may itself be what fills it, so that
 /// more than one has to be taken before there is room for the first.
 struct Backlog {
-    signals: [(Signal, SignalInfo); Self::ROOM],
     count: usize,
+    signals: [SignalInfo; Self::ROOM],
 }
 
 impl Backlog {
     const ROOM: usize = 16;
 
-    fn new() -> Self {
-        Self { signals: [(Signal::KILL, SignalInfo::EMPTY); Self::ROOM], count: 0 }
-    }
-
     fn is_full(&self) -> bool {
         self.count == Self::ROOM
     }
 
-    fn first(&self) -> Option<(Signal, SignalInfo)> {
-        self.signals.first().copied().filter(|_| self.count > 0)
-    }
-
-    fn push(&mut self, signal: Signal, info: SignalInfo) {
+    fn push(&mut self, info: &SignalInfo) {
         if let Some(place) = self.signals.get_mut(self.count) {
-            *place = (signal, info);
+            *place = *info;
             self.count += 1;
         }
     }
 
     fn remove_first(&mut self) {
-        self.signals.rotate_left(1);
+        self.signals.copy_within(1.., 0);
         self.count = self.count.saturating_sub(1);
     }
 }

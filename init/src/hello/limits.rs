@@ -1,11 +1,9 @@
 //! The cgroup, and what it limits: `cgroups(7)`, version 1 and 2.
 
-use core::ffi::CStr;
-
+use super::fields::{decimal, split_at};
 use super::{Content, Report, path_in};
 use crate::line::Line;
-use crate::signal::decimal;
-use crate::words::split_at;
+use crate::start::Text;
 
 /// A limit, where each version of cgroups keeps it.
 struct Limit {
@@ -64,7 +62,7 @@ fn add_cpu(content: &[u8], line: &mut Line) -> bool {
 
 /// Adds the rows on the cgroup to `report`.
 pub fn add_to(report: &mut Report) {
-    let membership = Content::of(c"/proc/self/cgroup");
+    let membership = Content::of(Text::of(c"/proc/self/cgroup"));
     let v2 = membership.field("0::");
     let named = v2.filter(|path| *path != b"/").or_else(|| path_of(&membership, b"pids")).or(v2);
     match named {
@@ -101,7 +99,7 @@ pub fn add_to(report: &mut Report) {
     }
 }
 
-fn read(path: &CStr) -> Option<Content> {
+fn read(path: Text<'_>) -> Option<Content> {
     Some(Content::of(path)).filter(|content| !content.bytes().is_empty())
 }
 

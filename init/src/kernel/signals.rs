@@ -2,14 +2,15 @@
 
 use linux_raw_sys::general::{
     __NR_kill, __NR_rt_sigaction, __NR_rt_sigprocmask, __NR_rt_sigqueueinfo, __NR_rt_sigtimedwait, __kernel_timespec,
-    SIG_SETMASK, kernel_sigaction,
+    SIG_SETMASK,
 };
 
-use super::{Errno, call, process::Pid};
+use super::process::Pid;
 use crate::signal::Signal;
+use crate::start::syscall;
 
 /// A set of signals, `sigset_t` as the kernel has it: bit n-1 for signal n.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SignalSet(pub u64);
 
 impl SignalSet {
@@ -18,9 +19,9 @@ impl SignalSet {
     /// Every signal that does not queue.
     pub const STANDARD: Self = Self(u64::MAX >> 33);
 
-    /// This set without `signal`.
-    pub fn without(self, signal: Signal) -> Self {
-        Self(self.0 & !(1 << (signal.number() - 1)))
+    /// This signal alone.
+    pub const fn of(signal: Signal) -> Self {
+        Self(1 << (signal.number() - 1))
     }
 
     /// Whether `signal` is in it.
@@ -38,7 +39,6 @@ pub struct SignalInfo {
     error: i32,
     /// How it was sent: [`SignalInfo::QUEUED`], or another of the `SI_` codes.
     pub code: i32,
-    #[cfg(target_pointer_width = "64")]
     padding: i32,
     /// The sender.
     pub sender: Pid,
@@ -47,6 +47,8 @@ pub struct SignalInfo {
     rest: [usize; 12],
 }
 
+const _: () = assert!(size_of::<SignalInfo>() == 128);
+
 impl SignalInfo {
     /// `SI_QUEUE`: sent by `sigqueue(3)`, with a value.
     pub const QUEUED: i32 = -1;
@@ -54,96 +56,78 @@ impl SignalInfo {
     /// No signal.
     pub const EMPTY: Self =
         Self { number: 0, error: 0, code: 0, padding: 0, sender: Pid(0), user: 0, value: 0, rest: [0; 12] };
+
+    /// The signal.
+    pub fn signal(&self) -> Signal {
+        Signal::from_kernel(self.number)
+    }
+
+    /// Makes another signal of it, with the same sender and value.
+    pub fn set_signal(&mut self, signal: Signal) {
+        self.number = signal.number().into();
+    }
 }
 
 /// Sets which signals wait instead of taking effect, and returns which did before, `sigprocmask(2)`.
+#[inline(never)]
 pub fn block(set: SignalSet) -> SignalSet {
     let mut before = SignalSet(0);
-    let (new, old) = (&raw const set as usize, &raw mut before as usize);
     // SAFETY: both sets are 8 bytes and live through the call.
-    _ = unsafe { call(__NR_rt_sigprocmask, SIG_SETMASK as usize, new, old, size_of::<SignalSet>()) };
+    unsafe { syscall!(__NR_rt_sigprocmask, SIG_SETMASK, &raw const set, &raw mut before, size_of::<SignalSet>()) };
     before
 }
 
-/// Waits for a blocked signal of `set`, for at most `limit` nanoseconds, and takes it, `sigtimedwait(2)`.
+/// Waits for a blocked signal of `set`, for at most `limit` nanoseconds, takes it, and says in `info` all about
+/// it, `sigtimedwait(2)`. Returns its number.
 ///
 /// # Errors
 /// `EAGAIN` when the time is over, `EINTR` when a stop and `SIGCONT` came between.
-pub fn wait(set: SignalSet, limit: Option<u64>) -> Result<SignalInfo, Errno> {
-    let mut info = SignalInfo::EMPTY;
-    let limit = limit.map(|limit| __kernel_timespec {
-        tv_sec: (limit / 1_000_000_000) as i64,
-        tv_nsec: (limit % 1_000_000_000) as i64,
-    });
-    let limit = limit.as_ref().map_or(0, |limit| core::ptr::from_ref(limit) as usize);
-    let (set, into) = (&raw const set as usize, &raw mut info as usize);
-    // SAFETY: `SignalInfo` has the size of `siginfo_t`; the set is 8 bytes; `limit` is null or a timespec.
-    unsafe { call(__NR_rt_sigtimedwait, set, into, limit, size_of::<SignalSet>()) }.map(|_| info)
+#[inline(never)]
+pub fn wait(set: SignalSet, limit: Option<u64>, info: Option<&mut SignalInfo>) -> i32 {
+    const SECOND: u64 = 1_000_000_000;
+    let time =
+        limit.map(|limit| __kernel_timespec { tv_sec: (limit / SECOND) as i64, tv_nsec: (limit % SECOND) as i64 });
+    let time = time.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+    let info = info.map_or(core::ptr::null_mut(), core::ptr::from_mut);
+    // SAFETY: `SignalInfo` has the size of `siginfo_t`; the set is 8 bytes; `time` is null or a timespec.
+    unsafe { syscall!(__NR_rt_sigtimedwait, &raw const set, info, time, size_of::<SignalSet>()) }
 }
 
-/// To whom a signal is sent, `kill(2)`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// One process.
-    Process(Pid),
-    /// Every process of the group with this leader.
-    Group(Pid),
-    /// Every process of the sender's own group.
-    OwnGroup,
-    /// Every process of the PID namespace but its PID 1 and the sender.
-    Everyone,
-}
-
-/// `kill(2)`.
-pub fn send(signal: Signal, to: Target) -> Result<(), Errno> {
-    let to = match to {
-        Target::Process(pid) => pid.0,
-        Target::Group(leader) => -leader.0,
-        Target::OwnGroup => 0,
-        Target::Everyone => -1,
-    };
+/// Sends `signal` to process `to`, to its group when negated, to the own group when 0, and when -1 to all of the PID
+/// namespace but its PID 1 and the sender, `kill(2)`.
+pub fn send(signal: Signal, to: i32) -> i32 {
     // SAFETY: takes no pointer.
-    unsafe { call(__NR_kill, to as usize, signal.number().into(), 0, 0) }.map(drop)
+    unsafe { syscall!(__NR_kill, to, signal.number()) }
 }
 
-/// `sigqueue(3)`: sends `signal` with the sender and the value of `info`, which came with [`SignalInfo::QUEUED`].
+/// Sends the signal in `info` to process `to`, from the sender and with the value that it says, `sigqueue(3)`. It must
+/// have come [`SignalInfo::QUEUED`].
 ///
 /// # Errors
 /// `EAGAIN` when the user's queue is full (`RLIMIT_SIGPENDING`).
-pub fn queue(signal: Signal, info: &SignalInfo, to: Pid) -> Result<(), Errno> {
-    let info = SignalInfo { number: signal.number().into(), ..*info };
-    let at = &raw const info as usize;
+pub fn queue(info: &SignalInfo, to: Pid) -> i32 {
     // SAFETY: `info` has the size of `siginfo_t` and lives through the call.
-    unsafe { call(__NR_rt_sigqueueinfo, to.0 as usize, signal.number().into(), at, 0) }.map(drop)
+    unsafe { syscall!(__NR_rt_sigqueueinfo, to.0, info.number, &raw const *info) }
 }
 
-/// How a process treats a signal that it does not handle.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Disposition {
+/// How a process treats a signal, `struct sigaction` as the kernel has it: handler, flags, restorer, mask. All zeros is
+/// `SIG_DFL`, and right after execve anything else is `SIG_IGN`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Action([usize; 4]);
+
+impl Action {
     /// `SIG_DFL`
-    Default,
-    /// `SIG_IGN`, which execve keeps.
-    Ignore,
+    pub const DEFAULT: Self = Self([0; 4]);
 }
 
-/// Sets the disposition of `signal`, and returns the one before, `sigaction(2)`.
-pub fn set_disposition(signal: Signal, disposition: Disposition) -> Disposition {
-    const SIG_IGN: usize = 1;
-    let action = |handler: usize| kernel_sigaction {
-        // SAFETY: an address as the kernel has it, 0 and 1 being SIG_DFL and SIG_IGN. It is never called here.
-        sa_handler_kernel: unsafe { core::mem::transmute::<usize, Option<unsafe extern "C" fn(i32)>>(handler) },
-        sa_flags: 0,
-        sa_restorer: None,
-        // SAFETY: a plain array of integers.
-        sa_mask: unsafe { core::mem::zeroed() },
-    };
-    let new = action(if disposition == Disposition::Ignore { SIG_IGN } else { 0 });
-    let mut old = action(0);
-    let (new, before) = (&raw const new as usize, &raw mut old as usize);
-    // SAFETY: both structures are as the kernel wants them and live through the call.
-    _ = unsafe { call(__NR_rt_sigaction, signal.number().into(), new, before, size_of::<SignalSet>()) };
-    match old.sa_handler_kernel {
-        Some(handler) if handler as usize == SIG_IGN => Disposition::Ignore,
-        _ => Disposition::Default,
-    }
+/// Sets how this process treats `signal`, and returns how it did before, `sigaction(2)`.
+#[inline(never)]
+pub fn set_action(signal: Signal, action: &Action) -> Action {
+    let mut before = Action::DEFAULT;
+    let size = size_of::<SignalSet>();
+    // SAFETY: both are as the kernel wants them and live through the call. An `Action` holds no handler but the two that
+    // are none.
+    unsafe { syscall!(__NR_rt_sigaction, signal.number(), &raw const *action, &raw mut before, size) };
+    before
 }

@@ -2,213 +2,196 @@
 //!
 //! The options end at the command, so that its own options remain its own.
 
-use super::persona::{Persona, Usage};
-use super::table::{self, Meaning, Opt, Takes};
-use super::{Cause, Delivery, Isolation, Limit, Refusal, Rest, Settings, Verbosity};
+use super::persona::Persona;
+use super::refusal::{Cause, Reader};
+use super::table::{self, Meaning, OPTIONS, Opt};
+use super::{Delivery, Isolation, Rest, Settings};
 use crate::duration::Duration;
-use crate::signal::{Signal, decimal};
-use crate::start::CommandLine;
-use crate::words::{parts, position, split_at};
+use crate::signal::Signal;
+use crate::start::{CommandLine, Text};
+use crate::words::{self, Likeness, is_end, number, position};
 
-/// The words of a command line, the program's own name being number 0.
-pub trait Words {
-    /// Word `index`, if there are so many.
-    fn word(&self, index: usize) -> Option<&'static [u8]>;
-}
+const NOTHING: Text<'static> = Text::of(c"");
 
-impl Words for CommandLine {
-    fn word(&self, index: usize) -> Option<&'static [u8]> {
-        self.get(index).map(core::ffi::CStr::to_bytes)
-    }
-}
-
-/// What a command line asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reading {
-    /// To run the command that begins with this word.
-    Command(usize),
-    /// To run nothing, and wait.
-    Pause,
-    /// To print the help.
-    Help,
-    /// To print the version.
-    Version,
-    /// To print the licence.
-    License,
-}
-
-/// Reads `words` into `settings`.
-pub fn read(persona: &Persona, words: &impl Words, settings: &mut Settings) -> Result<Reading, Refusal> {
-    if persona.usage == Usage::VersionAlone
-        && words.word(1).is_some_and(|word| position("--version", word).is_some())
-        && words.word(2).is_none()
-    {
-        return Ok(Reading::Version);
-    }
-    let mut seen = 0;
-    let mut index = 1;
-    while let Some(word) = words.word(index) {
-        match word {
-            b"--" => {
-                index += 1;
+impl<'a> Reader<'_, 'a> {
+    /// Reads `words` up to the command. There is none only if the settings ask for a pause.
+    #[inline(never)]
+    pub fn command_line(&mut self, mut words: CommandLine<'a>) -> CommandLine<'a> {
+        let persona = self.settings.persona;
+        while let Some(word) = words.peek() {
+            let mut letters = word;
+            if !letters.strip(b'-') || letters.is_empty() {
                 break;
             }
-            [b'-', b'-', long @ ..] => {
-                let (name, attached) = split_at(long, b'=');
-                let option = find_long(persona, name)?;
-                // For messages: the option's whole name rather than what was typed of it.
-                let name = option.name.as_bytes();
-                let value = match (option.takes, attached) {
-                    (Takes::Nothing, Some(_)) => return Err(Refusal::new(Cause::UnwantedValue, name)),
-                    (Takes::Value, None) => {
-                        index += 1;
-                        Some(words.word(index).ok_or(Refusal::new(Cause::MissingValue, name))?)
-                    }
-                    (_, attached) => attached,
-                };
-                if let Some(reading) = take(option.meaning, name, value, settings, &mut seen)? {
-                    return Ok(reading);
+            words.next();
+            self.word = word;
+            if !letters.strip(b'-') {
+                self.short(letters, &mut words);
+            } else if letters.is_empty() {
+                break;
+            } else {
+                if persona == Persona::Tini
+                    && words.peek().is_none()
+                    && position(Text::of(c"version"), letters) == Some(0)
+                {
+                    persona.print_version(); // when it is all there is
                 }
+                self.long(letters, &mut words);
             }
-            [b'-', letters @ ..] if !letters.is_empty() => {
-                for (position, letter) in letters.iter().enumerate() {
-                    let name = core::slice::from_ref(letter);
-                    let option = persona.options.iter().find(|option| option.letter == *letter && *letter != 0);
-                    let option = option.ok_or(Refusal::new(Cause::UnknownOption, name))?;
-                    let mut value = None;
-                    if option.takes == Takes::Value {
-                        value = letters.get(position + 1..).filter(|rest| !rest.is_empty());
-                        if value.is_none() {
-                            index += 1;
-                            value = Some(words.word(index).ok_or(Refusal::new(Cause::MissingValue, name))?);
-                        }
-                    }
-                    if let Some(reading) = take(option.meaning, name, value, settings, &mut seen)? {
-                        return Ok(reading);
-                    }
-                    if option.takes == Takes::Value {
-                        break;
-                    }
-                }
-            }
-            _ => break,
         }
-        index += 1;
-    }
-    for conflict in table::CONFLICTS {
-        if (seen & conflict).count_ones() > 1 {
-            let last = persona.options.iter().rfind(|option| seen & conflict & option.meaning.bit() != 0);
-            return Err(Refusal::new(Cause::Conflict, last.map_or(b"", |option| option.name.as_bytes())));
+        self.word = NOTHING;
+        if table::CONFLICTS.iter().any(|conflict| (self.seen & conflict).count_ones() > 1) {
+            self.refuse(Cause::CONFLICT, NOTHING);
         }
-    }
-    let has_command = words.word(index).is_some();
-    if settings.pause && !has_command {
-        let needless = persona.options.iter().find(|option| seen & table::NEEDS_COMMAND & option.meaning.bit() != 0);
-        return match needless {
-            Some(option) if persona.usage == Usage::Pipkin => {
-                Err(Refusal::new(Cause::NeedsCommand, option.name.as_bytes()))
-            }
-            _ => Ok(Reading::Pause),
+        let is_strict = persona == Persona::Pipkin;
+        let cause = match (words.peek().is_some(), self.settings.pause) {
+            (true, true) if is_strict => Cause::COMMAND_WITH_PAUSE,
+            (false, true) if is_strict && self.seen & table::NEED_COMMAND != 0 => Cause::NEEDS_COMMAND,
+            (false, false) => Cause::NO_COMMAND,
+            _ => return words,
         };
+        self.refuse(cause, NOTHING)
     }
-    if settings.pause && persona.usage == Usage::Pipkin {
-        return Err(Refusal::new(Cause::CommandWithPause, b""));
-    }
-    match (settings.pause, has_command) {
-        (true, _) => Ok(Reading::Pause),
-        (false, true) => Ok(Reading::Command(index)),
-        (false, false) => Err(Refusal::new(Cause::NoCommand, b"")),
-    }
-}
 
-/// Finds the option called `name`, or, where the persona's original has that, the only one whose name begins so.
-fn find_long(persona: &Persona, name: &'static [u8]) -> Result<&'static Opt, Refusal> {
-    let mut found = Err(Refusal::new(Cause::UnknownOption, name));
-    for option in persona.options {
-        let known = option.name.as_bytes();
-        if known.is_empty()
-            || !known.starts_with(name)
-            || known.len() != name.len() && persona.usage != Usage::Abbreviated
-        {
-            continue;
+    /// Reads the letters behind `-`.
+    fn short(&mut self, mut letters: Text<'_>, words: &mut CommandLine<'_>) {
+        while let Some(letter) = letters.next() {
+            let has = |option: &&Opt| option.letter == letter && option.has_letter(self.settings.persona);
+            let Some(option) = OPTIONS.iter().find(has) else {
+                self.refuse(Cause::UNKNOWN_LETTER, Text::within(&mut [letter, 0]));
+            };
+            let mut value = None;
+            if option.meaning.is_in(table::TAKE_VALUE) {
+                value = Some(letters).filter(|letters| !letters.is_empty()).or_else(|| words.next());
+                letters = NOTHING;
+            }
+            self.take(option.meaning, value);
         }
-        if found.is_ok() {
-            return Err(Refusal::new(Cause::AmbiguousOption, name));
-        }
-        found = Ok(option);
     }
-    found
-}
 
-fn take(
-    meaning: Meaning,
-    name: &'static [u8],
-    value: Option<&'static [u8]>,
-    settings: &mut Settings,
-    seen: &mut u32,
-) -> Result<Option<Reading>, Refusal> {
-    *seen |= meaning.bit();
-    match meaning {
-        Meaning::Help => return Ok(Some(Reading::Help)),
-        Meaning::Version => return Ok(Some(Reading::Version)),
-        Meaning::License => return Ok(Some(Reading::License)),
-        _ => apply(meaning, value, settings).map_err(|cause| Refusal {
-            cause,
-            subject: name,
-            value: value.unwrap_or_default(),
-        })?,
+    /// Reads what stands behind `--`: the name of an option, or, where the persona's original has that, what only one name
+    /// begins with; and its value.
+    fn long(&mut self, name: Text<'_>, words: &mut CommandLine<'_>) {
+        let persona = self.settings.persona;
+        let mut found = None;
+        let mut names = table::NAMES;
+        for option in &OPTIONS {
+            let (likeness, rest) = words::compare(&mut names, name, |byte| byte);
+            let is_like = likeness == Likeness::Same || likeness == Likeness::Abbreviated && persona.abbreviates();
+            if is_like && matches!(rest.first(), 0 | b'=') && option.has_name(persona) {
+                if found.is_some() {
+                    self.refuse(Cause::AMBIGUOUS_OPTION, NOTHING);
+                }
+                found = Some((option, rest));
+            }
+        }
+        let Some((option, mut rest)) = found else { self.refuse(Cause::UNKNOWN_OPTION, NOTHING) };
+        let mut value = None;
+        if rest.strip(b'=') {
+            value = Some(rest);
+            if !option.meaning.is_in(table::TAKE_VALUE | Meaning::Wait.bit()) {
+                self.refuse(Cause::UNWANTED_VALUE, NOTHING);
+            }
+        } else if option.meaning.is_in(table::TAKE_VALUE) {
+            value = words.next();
+        }
+        self.take(option.meaning, value);
     }
-    Ok(None)
+
+    #[inline(never)]
+    fn take(&mut self, meaning: Meaning, value: Option<Text<'_>>) {
+        self.seen |= meaning.bit();
+        match meaning {
+            Meaning::Help => self.settings.persona.print_help(),
+            Meaning::Version => self.settings.persona.print_version(),
+            Meaning::License => self.settings.persona.print_license(),
+            _ => {}
+        }
+        if value.is_none() && meaning.is_in(table::TAKE_VALUE) {
+            self.refuse(Cause::MISSING_VALUE, NOTHING);
+        }
+        self.apply(meaning, value);
+    }
+
+    /// Does what an option with this meaning and value asks for.
+    pub(super) fn apply(&mut self, meaning: Meaning, value: Option<Text<'_>>) {
+        if let Err(cause) = apply(meaning, value, self.settings) {
+            self.refuse(cause, value.unwrap_or(NOTHING));
+        }
+    }
 }
 
 /// Makes in `settings` the change that an option with this meaning and value asks for.
-pub(super) fn apply(meaning: Meaning, value: Option<&'static [u8]>, settings: &mut Settings) -> Result<(), Cause> {
-    let text = value.unwrap_or_default();
-    let time = || Duration::parse(text).ok_or(Cause::NotATime);
+#[inline(never)]
+fn apply(meaning: Meaning, value: Option<Text<'_>>, settings: &mut Settings) -> Result<(), Cause> {
+    let mut text = value.unwrap_or(NOTHING);
     match meaning {
         Meaning::SingleChild => settings.delivery = Delivery::MainChild,
         Meaning::Group => settings.delivery = Delivery::Group,
         Meaning::Once => settings.delivery = Delivery::Once,
-        Meaning::Delay => settings.delay = Some(time()?),
-        Meaning::Grace => settings.grace = Some(time()?),
         Meaning::NoWait => settings.rest = Rest::Terminate,
-        Meaning::Wait => {
-            settings.rest = Rest::Wait(match value {
-                None => Limit::Never,
-                Some(word) if position("forever", word).is_some() => Limit::Never,
-                Some(_) => Limit::After(time()?),
-            });
+        Meaning::Wait if value.is_none() || position(Text::of(c"forever"), text).is_some() => {
+            settings.rest = Rest::Wait;
+            settings.limit = Some(Duration::FOREVER);
+        }
+        Meaning::Wait | Meaning::Delay | Meaning::Grace => {
+            let time = Duration::parse(text).ok_or(Cause::NOT_A_TIME)?;
+            match meaning {
+                Meaning::Delay => settings.delay = time,
+                Meaning::Grace => settings.grace = time,
+                _ => {
+                    settings.rest = Rest::Wait;
+                    settings.limit = Some(time);
+                }
+            }
         }
         Meaning::Subreaper => settings.subreaper = true,
         Meaning::NoSubreaper => settings.subreaper = false,
-        Meaning::ParentDeath => settings.parent_death = Some(Signal::parse(text).ok_or(Cause::NotASignal)?),
+        Meaning::ParentDeath => {
+            settings.parent_death = Signal::take(&mut text).filter(|_| text.is_empty());
+            settings.parent_death.ok_or(Cause::NOT_A_SIGNAL)?;
+        }
         Meaning::Session => settings.isolation = Isolation::Session,
         Meaning::Pause => settings.pause = true,
-        Meaning::Verbose => settings.verbosity = Verbosity(settings.verbosity.0.saturating_add(1)),
+        Meaning::Verbose => settings.verbosity = settings.verbosity.saturating_add(1),
         Meaning::ReportReaped => settings.report_reaped = true,
-        Meaning::Rewrite => {
-            for pair in parts(text, b',') {
-                let (from, to) = rewrite(pair).ok_or(Cause::NotARewrite)?;
-                settings.rewrites.set(from, to);
-            }
-        }
-        Meaning::ExitZero => {
-            for code in parts(text, b',') {
-                settings.success.insert(decimal(code, 255).ok_or(Cause::NotAnExitCode)? as u8);
-            }
-        }
-        Meaning::Debug => settings.verbosity = Verbosity::DETAILS,
-        Meaning::Level => settings.verbosity = Verbosity(decimal(text, 9).unwrap_or(0) as u8),
-        Meaning::Reserved => return Err(Cause::Reserved),
+        Meaning::Rewrite => while_comma(&mut text, |text| rewrite(text, settings)).ok_or(Cause::NOT_A_REWRITE)?,
+        Meaning::ExitZero => while_comma(&mut text, |text| {
+            settings.success.insert(number(text, 255)? as u8);
+            Some(())
+        })
+        .ok_or(Cause::NOT_AN_EXIT_CODE)?,
+        Meaning::Debug => settings.verbosity = 3,
+        Meaning::Level => settings.verbosity = number(&mut text, 9).unwrap_or(0) as u8,
+        Meaning::Reserved => return Err(Cause::RESERVED),
         Meaning::Help | Meaning::Version | Meaning::License => {}
     }
     Ok(())
 }
 
-/// Reads `FROM:TO`. KILL and STOP never arrive, so that they can not be rewritten.
-fn rewrite(pair: &[u8]) -> Option<(Signal, Option<Signal>)> {
-    let (from, Some(to)) = split_at(pair, b':') else { return None };
-    let from = Signal::parse(from).filter(|from| !from.is_unblockable() && *from != Signal::CHLD)?;
-    let to = if to == b"0" { None } else { Some(Signal::parse(to)?) };
-    Some((from, to))
+/// Takes one after the other off `text`, with `,` between, to its end.
+fn while_comma(text: &mut Text<'_>, mut take: impl FnMut(&mut Text<'_>) -> Option<()>) -> Option<()> {
+    loop {
+        take(text)?;
+        if !text.strip(b',') {
+            return text.is_empty().then_some(());
+        }
+    }
+}
+
+/// Takes `FROM:TO`. KILL and STOP never arrive, so that they can not be rewritten.
+fn rewrite(pair: &mut Text<'_>, settings: &mut Settings) -> Option<()> {
+    let from = Signal::take(pair).filter(|from| !from.is_unblockable() && *from != Signal::CHLD)?;
+    if !pair.strip(b':') {
+        return None;
+    }
+    let mut none = *pair;
+    let to = if none.strip(b'0') && is_end(none.first()) {
+        *pair = none;
+        None
+    } else {
+        Some(Signal::take(pair)?)
+    };
+    settings.rewrites.set(from, to);
+    Some(())
 }

@@ -4,17 +4,16 @@
 
 mod environment;
 mod grammar;
-pub mod persona;
+mod persona;
 mod refusal;
 mod table;
 
-pub use environment::{read as read_environment, read_originals};
-pub use grammar::{Reading, read as read_command_line};
 pub use persona::Persona;
-pub use refusal::{Cause, Refusal};
+use refusal::Reader;
 
 use crate::duration::Duration;
 use crate::signal::Signal;
+use crate::start::{CommandLine, Text, Words};
 
 /// To whom a signal is passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,65 +44,41 @@ pub enum Rest {
     Leave,
     /// Their group gets SIGTERM, and the init ends at once.
     Terminate,
-    /// They get SIGTERM, and are waited for.
-    Wait(Limit),
-}
-
-/// How long they are waited for before they get SIGKILL.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Limit {
-    /// Ten seconds when the main child ended by itself; as long as it takes when the init was told to stop, since
-    /// whoever told it has a limit of its own.
-    Usual,
-    /// This long.
-    After(Duration),
-    /// As long as it takes.
-    Never,
-}
-
-/// How much the init says: each level includes those before.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
-pub struct Verbosity(pub u8);
-
-#[allow(missing_docs, reason = "the names say it")]
-impl Verbosity {
-    pub const ERRORS: Self = Self(0);
-    pub const WARNINGS: Self = Self(1);
-    pub const INFORMATION: Self = Self(2);
-    pub const DETAILS: Self = Self(3);
+    /// They get SIGTERM, and are waited for; SIGKILL when the [`Settings::limit`] is over.
+    Wait,
 }
 
 /// What a received signal is passed on as.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rewrites {
-    /// For every signal another's number, 0 for nothing, or [`Self::USUAL`].
+    /// What is usual for TSTP, TTIN and TTOU: their numbers, 0 for nothing, or that of STOP, which stops also those to whom
+    /// the kernel would not apply them.
+    stops: [u8; 3],
+    /// For every signal another's number, [`Self::NOTHING`], or [`Self::USUAL`].
     table: [u8; 65],
-    /// What is usual for TSTP, TTIN and TTOU: STOP, which stops also those to whom the kernel would not apply them.
-    stop_for_certain: bool,
 }
 
 impl Rewrites {
-    const USUAL: u8 = 255;
-
-    const fn usual() -> Self {
-        Self { table: [Self::USUAL; 65], stop_for_certain: false }
-    }
+    const USUAL: u8 = 0;
+    const NOTHING: u8 = 255;
 
     /// What `signal` is passed on as, if it is.
+    #[inline(never)]
     pub fn apply(&self, signal: Signal) -> Option<Signal> {
-        match self.table[usize::from(signal.number() & 127).min(64)] {
-            Self::USUAL if self.stop_for_certain && signal.is_terminal_stop() => Some(Signal::STOP),
-            Self::USUAL => Some(signal),
-            number => Signal::new(number),
+        let place = self.table.get(usize::from(signal.number()));
+        let stop = self.stops.get(usize::from(signal.number().wrapping_sub(Signal::TSTP.number())));
+        match (place, stop) {
+            (Some(&Self::USUAL), Some(stop)) => Signal::new(*stop),
+            (Some(&Self::USUAL), None) => Some(signal),
+            (place, _) => Signal::new(*place?),
         }
     }
 
     /// From now on `from` is passed on as `to`, or not at all.
-    pub const fn set(&mut self, from: Signal, to: Option<Signal>) {
-        self.table[from.number() as usize] = match to {
-            Some(to) => to.number(),
-            None => 0,
-        };
+    fn set(&mut self, from: Signal, to: Option<Signal>) {
+        if let Some(place) = self.table.get_mut(usize::from(from.number())) {
+            *place = to.map_or(Self::NOTHING, Signal::number);
+        }
     }
 }
 
@@ -125,43 +100,65 @@ impl ExitCodes {
 /// What the init is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "each field has the name of its option in table.rs, or a type that says it")]
+#[repr(C)]
 pub struct Settings {
-    pub delivery: Delivery,
+    pub persona: Persona,
     pub isolation: Isolation,
-    pub rewrites: Rewrites,
-    pub delay: Option<Duration>,
-    pub grace: Option<Duration>,
+    pub delivery: Delivery,
     pub rest: Rest,
     pub subreaper: bool,
-    pub parent_death: Option<Signal>,
-    pub success: ExitCodes,
-    pub pause: bool,
-    pub verbosity: Verbosity,
-    pub report_reaped: bool,
-    /// Stop this process too when told by TSTP, TTIN or TTOU to stop.
-    pub stop_with_child: bool,
     /// Say so when orphans will not become this process's children.
     pub warn_no_subreaper: bool,
+    /// Stop this process too when told by TSTP, TTIN or TTOU to stop.
+    pub stop_with_child: bool,
+    pub pause: bool,
+    pub report_reaped: bool,
+    /// How much the init says: 0 errors, 1 warnings, too, 2 what happens, 3 each signal.
+    pub verbosity: u8,
+    pub parent_death: Option<Signal>,
+    /// How long TERM is held back; 0: it is not.
+    pub delay: Duration,
+    pub grace: Duration,
+    /// How long what outlives the main child is waited for. By default ten seconds when the main child ended by itself;
+    /// as long as it takes when the init was told to stop, since whoever told it has a limit of its own.
+    pub limit: Option<Duration>,
+    pub success: ExitCodes,
+    pub rewrites: Rewrites,
 }
 
 impl Settings {
-    /// What is right for the entry point of an image.
-    pub const ENTRYPOINT: Self = Self {
+    /// Nothing is to be done, and nothing said.
+    pub const NOTHING: Self = Self {
+        persona: Persona::Pipkin,
+        isolation: Isolation::None,
         delivery: Delivery::Group,
-        isolation: Isolation::Group,
-        rewrites: Rewrites::usual(),
-        delay: None,
-        grace: None,
-        rest: Rest::Wait(Limit::Usual),
-        subreaper: true,
-        parent_death: None,
-        success: ExitCodes([0; 4]),
-        pause: false,
-        verbosity: Verbosity::WARNINGS,
-        report_reaped: false,
-        stop_with_child: false,
+        rest: Rest::Leave,
+        subreaper: false,
         warn_no_subreaper: false,
+        stop_with_child: false,
+        pause: false,
+        report_reaped: false,
+        verbosity: 0,
+        parent_death: None,
+        delay: Duration::NONE,
+        grace: Duration::NONE,
+        limit: None,
+        success: ExitCodes([0; 4]),
+        rewrites: Rewrites { stops: [0; 3], table: [Rewrites::USUAL; 65] },
     };
+}
+
+/// Reads into `settings`, which say nothing yet, what a command line and an environment ask for, and returns the command line up to the command.
+/// There is none only if the settings ask for a pause.
+pub fn read<'a>(words: CommandLine<'a>, environment: Words<'a>, settings: &mut Settings) -> CommandLine<'a> {
+    let persona = Persona::of(words.from_last().first().unwrap_or(Text::of(c"")));
+    persona.prepare(settings);
+    let mut reader = Reader { settings, word: Text::of(c""), seen: 0 };
+    reader.environment(environment);
+    let words = reader.command_line(words);
+    reader.original_variables(environment);
+    persona.complete(settings);
+    words
 }
 
 #[cfg(test)]

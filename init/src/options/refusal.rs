@@ -1,76 +1,60 @@
-//! Why a command line or a variable is refused, in words.
+//! Why a command line or a variable is refused, in words: the one way out of reading options, beside their help.
 
+use super::Settings;
 use crate::line::Line;
+use crate::messages;
+use crate::start::Text;
+use crate::text;
+use crate::texts::Packed;
 
-/// What is wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the text of each is in `describe`")]
-pub enum Cause {
-    UnknownOption,
-    AmbiguousOption,
-    MissingValue,
-    UnwantedValue,
-    UnknownVariable,
-    NotATime,
-    NotASignal,
-    NotARewrite,
-    NotAnExitCode,
-    NotASwitch,
-    Conflict,
-    NeedsCommand,
-    NoCommand,
-    CommandWithPause,
-    Reserved,
+/// What is wrong; `@` stands for the value that is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Cause(Packed);
+
+#[allow(missing_docs, reason = "the texts say it")]
+impl Cause {
+    pub const UNKNOWN_OPTION: Self = Self(text!("no such option"));
+    pub const UNKNOWN_LETTER: Self = Self(text!("no option -@"));
+    pub const AMBIGUOUS_OPTION: Self = Self(text!("may be more than one option"));
+    pub const MISSING_VALUE: Self = Self(text!("needs a value"));
+    pub const UNWANTED_VALUE: Self = Self(text!("takes no value"));
+    pub const UNKNOWN_VARIABLE: Self = Self(text!("no option has this variable"));
+    pub const NOT_A_TIME: Self = Self(text!("\"@\" is not a time, such as 500ms, 10s or 2m"));
+    pub const NOT_A_SIGNAL: Self = Self(text!("\"@\" is not a signal, such as TERM, 15 or RTMIN+3"));
+    pub const NOT_A_REWRITE: Self = Self(text!("\"@\" is not FROM:TO, such as TERM:QUIT, 15:3 or HUP:0"));
+    pub const NOT_AN_EXIT_CODE: Self = Self(text!("\"@\" is not an exit code, 0 to 255"));
+    pub const NOT_A_SWITCH: Self = Self(text!("\"@\" is not 1 or 0"));
+    pub const CONFLICT: Self = Self(text!("options contradict each other"));
+    pub const NEEDS_COMMAND: Self = Self(text!("an option means nothing with --pause"));
+    pub const NO_COMMAND: Self = Self(text!("no command to run"));
+    pub const COMMAND_WITH_PAUSE: Self = Self(text!("--pause runs no command"));
+    pub const RESERVED: Self = Self(text!("is reserved"));
 }
 
-/// What is wrong, and where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// What is wrong.
-    pub cause: Cause,
-    /// The letter or the long name of the option, or the name of the variable.
-    pub subject: &'static [u8],
-    /// Its value, where that is what is wrong.
-    pub value: &'static [u8],
+/// The reader of a command line or an environment, as far as it has come.
+pub struct Reader<'s, 'a> {
+    /// What it reads into.
+    pub settings: &'s mut Settings,
+    /// The word or the variable that it reads.
+    pub word: Text<'a>,
+    /// The options that it has read: a bit for each.
+    pub seen: u32,
 }
 
-impl Refusal {
-    pub(super) const fn new(cause: Cause, subject: &'static [u8]) -> Self {
-        Self { cause, subject, value: b"" }
-    }
-
-    /// Adds to `line` what is wrong, and how it would be right.
-    pub fn describe(&self, line: &mut Line) {
-        if !self.subject.is_empty() {
-            line.text(match self.subject {
-                [_] => "-",
-                [b'A'..=b'Z', ..] => "", // a variable
-                _ => "--",
-            });
-            line.foreign(self.subject).text(": ");
+impl Reader<'_, '_> {
+    /// Says what is wrong with the word, and ends.
+    #[cold]
+    #[inline(never)]
+    #[cfg_attr(test, allow(unreachable_code, unused_variables, reason = "a test catches the cause"))]
+    pub fn refuse(&self, cause: Cause, value: Text<'_>) -> ! {
+        #[cfg(test)]
+        std::panic::resume_unwind(Box::new(cause));
+        let mut line = Line::new();
+        messages::begin(&mut line, self.settings.persona, 0);
+        if !self.word.is_empty() {
+            line.add(text!("@: "), 0, self.word);
         }
-        if matches!(
-            self.cause,
-            Cause::NotATime | Cause::NotASignal | Cause::NotARewrite | Cause::NotAnExitCode | Cause::NotASwitch
-        ) {
-            line.text("\"").foreign(self.value).text("\" is not ");
-        }
-        line.text(match self.cause {
-            Cause::UnknownOption => "no such option",
-            Cause::AmbiguousOption => "may be more than one option",
-            Cause::MissingValue => "needs a value",
-            Cause::UnwantedValue => "takes no value",
-            Cause::UnknownVariable => "no option has this variable",
-            Cause::NotATime => "a time, such as 500ms, 10s or 2m",
-            Cause::NotASignal => "a signal, such as TERM, 15 or RTMIN+3",
-            Cause::NotARewrite => "FROM:TO, such as TERM:QUIT, 15:3 or HUP:0",
-            Cause::NotAnExitCode => "an exit code, 0 to 255",
-            Cause::NotASwitch => "1 or 0",
-            Cause::Conflict => "contradicts another option given",
-            Cause::NeedsCommand => "means nothing with --pause",
-            Cause::NoCommand => "no command to run",
-            Cause::CommandWithPause => "--pause runs no command",
-            Cause::Reserved => "is reserved",
-        });
+        line.add(cause.0, 0, value).add(text!(" (see -h)"), 0, value).end(2);
+        crate::kernel::exit(self.settings.persona.codes().own)
     }
 }

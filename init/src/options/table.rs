@@ -1,23 +1,15 @@
-//! The options of each persona. What each does is one line in that persona's help text.
+//! The options: one table for all personas. What each does is one line in the help text.
 
-/// Whether an option has a value.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Takes {
-    /// No.
-    Nothing,
-    /// Yes: `--option VALUE` or `--option=VALUE`.
-    Value,
-    /// `--option=VALUE`, or nothing.
-    MaybeValue,
-}
+use super::persona::Persona;
+use crate::start::Text;
 
-/// What an option stands for, whatever it is called.
+/// What an option or a variable stands for, whatever it is called.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "named after the options of pipkin-init")]
 pub enum Meaning {
-    SingleChild,
     Group,
+    SingleChild,
     Once,
     Rewrite,
     Delay,
@@ -48,105 +40,85 @@ impl Meaning {
     pub const fn bit(self) -> u32 {
         1 << self as u8
     }
+
+    /// Whether it is in this set.
+    pub fn is_in(self, set: u32) -> bool {
+        set >> self as u8 & 1 == 1
+    }
 }
 
+/// Who has an option: with its letter the low four bits, by its name the high four, each a bit for a [`Persona`].
+type Users = u8;
+const OURS: Users = 0x11 << Persona::Pipkin as u8;
+const DUMB: Users = 0x11 << Persona::DumbInit as u8;
+const TINI: Users = 0x01 << Persona::Tini as u8;
+const CATATONIT: Users = 0x01 << Persona::Catatonit as u8;
+
 /// One option.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opt {
     /// Its letter, or 0.
     pub letter: u8,
-    /// Its long name, or nothing.
-    pub name: &'static str,
-    /// Whether it has a value.
-    pub takes: Takes,
+    users: Users,
     /// What it stands for.
     pub meaning: Meaning,
 }
 
-const fn option(letter: u8, name: &'static str, takes: Takes, meaning: Meaning) -> Opt {
-    Opt { letter, name, takes, meaning }
+impl Opt {
+    const fn new(letter: u8, users: Users, meaning: Meaning) -> Self {
+        Self { letter, users, meaning }
+    }
+
+    /// Whether `persona` has it with its letter.
+    pub fn has_letter(self, persona: Persona) -> bool {
+        self.users >> persona as u8 & 1 == 1
+    }
+
+    /// Whether `persona` has it by its name.
+    pub fn has_name(self, persona: Persona) -> bool {
+        self.users >> 4 >> persona as u8 & 1 == 1
+    }
 }
 
-use Takes::{MaybeValue, Nothing, Value};
+/// The long names of [`OPTIONS`].
+pub const NAMES: Text<'static> = Text::of(
+    c"group single-child once rewrite delay wait no-wait grace exit-zero subreaper no-subreaper parent-death session pause \
+      verbose report-reaped help version license",
+);
 
-/// `pipkin-init`
-pub static PIPKIN: [Opt; 19] = [
-    option(b'g', "group", Nothing, Meaning::Group),
-    option(b'c', "single-child", Nothing, Meaning::SingleChild),
-    option(0, "once", Nothing, Meaning::Once),
-    option(b'r', "rewrite", Value, Meaning::Rewrite),
-    option(0, "delay", Value, Meaning::Delay),
-    option(0, "wait", MaybeValue, Meaning::Wait),
-    option(0, "no-wait", Nothing, Meaning::NoWait),
-    option(0, "grace", Value, Meaning::Grace),
-    option(b'e', "exit-zero", Value, Meaning::ExitZero),
-    option(b's', "subreaper", Nothing, Meaning::Subreaper),
-    option(0, "no-subreaper", Nothing, Meaning::NoSubreaper),
-    option(b'p', "parent-death", Value, Meaning::ParentDeath),
-    option(0, "session", Nothing, Meaning::Session),
-    option(b'P', "pause", Nothing, Meaning::Pause),
-    option(b'v', "verbose", Nothing, Meaning::Verbose),
-    option(b'w', "report-reaped", Nothing, Meaning::ReportReaped),
-    option(b'h', "help", Nothing, Meaning::Help),
-    option(b'V', "version", Nothing, Meaning::Version),
-    option(b'L', "license", Nothing, Meaning::License),
+/// All options of all personas.
+pub static OPTIONS: [Opt; 20] = [
+    Opt::new(b'g', OURS | TINI | CATATONIT, Meaning::Group),
+    Opt::new(b'c', OURS | DUMB, Meaning::SingleChild),
+    Opt::new(0, OURS, Meaning::Once),
+    Opt::new(b'r', OURS | DUMB, Meaning::Rewrite),
+    Opt::new(0, OURS, Meaning::Delay),
+    Opt::new(0, OURS, Meaning::Wait),
+    Opt::new(0, OURS, Meaning::NoWait),
+    Opt::new(0, OURS, Meaning::Grace),
+    Opt::new(b'e', OURS | TINI, Meaning::ExitZero),
+    Opt::new(b's', OURS | TINI, Meaning::Subreaper),
+    Opt::new(0, OURS, Meaning::NoSubreaper),
+    Opt::new(b'p', OURS | TINI, Meaning::ParentDeath),
+    Opt::new(0, OURS, Meaning::Session),
+    Opt::new(b'P', OURS | CATATONIT, Meaning::Pause),
+    Opt::new(b'v', OURS | DUMB | TINI, Meaning::Verbose),
+    Opt::new(b'w', OURS | TINI, Meaning::ReportReaped),
+    Opt::new(b'h', OURS | DUMB | TINI | CATATONIT, Meaning::Help),
+    Opt::new(b'V', OURS | DUMB | CATATONIT | CATATONIT << 4, Meaning::Version),
+    Opt::new(b'L', OURS | CATATONIT, Meaning::License),
+    Opt::new(b'l', TINI, Meaning::License),
 ];
 
-/// `dumb-init`
-pub static DUMB_INIT: [Opt; 5] = [
-    option(b'c', "single-child", Nothing, Meaning::SingleChild),
-    option(b'r', "rewrite", Value, Meaning::Rewrite),
-    option(b'v', "verbose", Nothing, Meaning::Verbose),
-    option(b'h', "help", Nothing, Meaning::Help),
-    option(b'V', "version", Nothing, Meaning::Version),
-];
+/// Options with a value: `-oVALUE`, `-o VALUE`, `--option=VALUE` or `--option VALUE`.
+pub const TAKE_VALUE: u32 = Meaning::Rewrite.bit()
+    | Meaning::Delay.bit()
+    | Meaning::Grace.bit()
+    | Meaning::ExitZero.bit()
+    | Meaning::ParentDeath.bit();
 
-/// `tini`, `tini-static`, `docker-init`
-pub static TINI: [Opt; 8] = [
-    option(b'h', "", Nothing, Meaning::Help),
-    option(b's', "", Nothing, Meaning::Subreaper),
-    option(b'p', "", Value, Meaning::ParentDeath),
-    option(b'v', "", Nothing, Meaning::Verbose),
-    option(b'w', "", Nothing, Meaning::ReportReaped),
-    option(b'g', "", Nothing, Meaning::Group),
-    option(b'e', "", Value, Meaning::ExitZero),
-    option(b'l', "", Nothing, Meaning::License),
-];
-
-/// `catatonit`
-pub static CATATONIT: [Opt; 5] = [
-    option(b'g', "", Nothing, Meaning::Group),
-    option(b'h', "", Nothing, Meaning::Help),
-    option(b'L', "", Nothing, Meaning::License),
-    option(b'P', "", Nothing, Meaning::Pause),
-    option(b'V', "version", Nothing, Meaning::Version),
-];
-
-/// A variable of an original.
-#[derive(Debug)]
-pub struct Variable {
-    /// Its name.
-    pub name: &'static str,
-    /// The one value that counts; empty: every value does.
-    pub value: &'static str,
-    /// What it stands for.
-    pub meaning: Meaning,
-}
-
-const fn variable(name: &'static str, value: &'static str, meaning: Meaning) -> Variable {
-    Variable { name, value, meaning }
-}
-
-/// The variables of the originals, whose names tell whose they are.
-pub static VARIABLES: [Variable; 7] = [
-    variable("DUMB_INIT_DEBUG", "1", Meaning::Debug),
-    variable("DUMB_INIT_SETSID", "0", Meaning::SingleChild),
-    variable("TINI_SUBREAPER", "", Meaning::Subreaper),
-    variable("TINI_KILL_PROCESS_GROUP", "", Meaning::Group),
-    variable("TINI_VERBOSITY", "", Meaning::Level),
-    variable("CATATONIT_DEBUG", "", Meaning::Debug),
-    variable("CATATONIT_LOG", "", Meaning::Reserved),
-];
+/// Options that do something at once, and have no variable.
+pub const ACTIONS: u32 = Meaning::Help.bit() | Meaning::Version.bit() | Meaning::License.bit();
 
 /// Options of `pipkin-init` that contradict each other: no two of one row.
 pub static CONFLICTS: [u32; 3] = [
@@ -156,9 +128,7 @@ pub static CONFLICTS: [u32; 3] = [
 ];
 
 /// What has no effect without a command.
-pub const NEEDS_COMMAND: u32 = Meaning::Group.bit()
-    | Meaning::SingleChild.bit()
-    | Meaning::Once.bit()
+pub const NEED_COMMAND: u32 = CONFLICTS_ON_SIGNALS
     | Meaning::Rewrite.bit()
     | Meaning::Delay.bit()
     | Meaning::Wait.bit()
@@ -166,3 +136,20 @@ pub const NEEDS_COMMAND: u32 = Meaning::Group.bit()
     | Meaning::Grace.bit()
     | Meaning::ExitZero.bit()
     | Meaning::Session.bit();
+const CONFLICTS_ON_SIGNALS: u32 = Meaning::Group.bit() | Meaning::SingleChild.bit() | Meaning::Once.bit();
+
+/// The variables of the originals.
+pub const VARIABLE_NAMES: Text<'static> = Text::of(
+    c"DUMB_INIT_DEBUG DUMB_INIT_SETSID TINI_SUBREAPER TINI_KILL_PROCESS_GROUP TINI_VERBOSITY CATATONIT_DEBUG CATATONIT_LOG",
+);
+
+/// Whose variables [`VARIABLE_NAMES`] are, the one value that counts (0: any does), and what they stand for.
+pub static VARIABLES: [(Persona, u8, Meaning); 7] = [
+    (Persona::DumbInit, b'1', Meaning::Debug),
+    (Persona::DumbInit, b'0', Meaning::SingleChild),
+    (Persona::Tini, 0, Meaning::Subreaper),
+    (Persona::Tini, 0, Meaning::Group),
+    (Persona::Tini, 0, Meaning::Level),
+    (Persona::Catatonit, 0, Meaning::Debug),
+    (Persona::Catatonit, 0, Meaning::Reserved),
+];

@@ -2,10 +2,10 @@
 //!
 //! Calling conventions: Procedure Call Standard for the Arm 64-bit Architecture, and `syscall(2)` for the kernel's.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::ffi::c_void;
 
-use linux_raw_sys::general::__NR_clone;
+use linux_raw_sys::general::{__NR_clone, CLONE_VFORK, CLONE_VM, SIGCHLD};
 
 /// `EM_AARCH64`, this machine's number in an ELF header.
 pub const ELF_MACHINE: u16 = 183;
@@ -18,64 +18,45 @@ unsafe extern "C" fn _start() -> ! {
     naked_asm!("mov x29, xzr", "mov x30, xzr", "mov x0, sp", "bl {entry}", "brk #1", entry = sym super::entry)
 }
 
-/// Makes system call `number` and returns what the kernel does: a result, or a negated error number.
-///
-/// # Safety
-/// The arguments must be what that system call wants: pointers must be valid for what the kernel does with them.
-#[inline(always)]
-pub unsafe fn syscall4(number: u32, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: the caller vouches for the arguments; the kernel changes only x0.
-    unsafe {
-        asm!("svc #0", in("x8") number as usize, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
-             options(nostack));
-    }
-    result
+/// Makes a system call with as many arguments as there are, and returns what the kernel does: a result, or a negated
+/// error number. Both fit into 32 bits for all calls that are made here.
+#[macro_export]
+macro_rules! syscall {
+    ($number:expr) => {
+        $crate::start::syscall!($number, 0)
+    };
+    ($number:expr, $a:expr $(, $b:expr $(, $c:expr $(, $d:expr)?)?)?) => {{
+        let result: usize;
+        core::arch::asm!(
+            "svc #0",
+            in("x8") $number as usize,
+            inlateout("x0") $a as usize => result,
+            $(in("x1") $b as usize, $(in("x2") $c as usize, $(in("x3") $d as usize,)?)?)?
+            options(nostack),
+        );
+        result as i32
+    }};
 }
-
-/// As [`syscall4`], with the two arguments that only `mmap(2)` needs.
+/// `clone(2)` with `CLONE_VM | CLONE_VFORK`: runs `child(argument)` in a new process, in this one's memory and below
+/// what this one has on its stack, and returns its pid (or a negated error number) when it has another program or none.
 ///
 /// # Safety
-/// As for [`syscall4`].
-#[inline(always)]
-pub unsafe fn syscall6(number: u32, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let result;
-    // SAFETY: as in `syscall4`.
-    unsafe {
-        asm!("svc #0", in("x8") number as usize, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d,
-             in("x4") e, in("x5") f, options(nostack));
-    }
-    result
-}
-
-/// `clone(2)`: runs `child(argument)` in a new process on the stack that ends at `stack_top`, and returns its pid (or
-/// a negated error number) to the caller.
-///
-/// # Safety
-/// `flags` must hold `CLONE_VM | CLONE_VFORK`, `stack_top` must be 16-byte aligned with room for what `child` does, and
 /// `child` must leave alone whatever the caller relies on, since both share their memory.
 #[unsafe(naked)]
-pub unsafe extern "C" fn clone_with_stack(
-    flags: usize,
-    stack_top: *mut u8,
-    child: unsafe extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> isize {
+pub unsafe extern "C" fn vfork(child: unsafe extern "C" fn(*mut c_void) -> !, argument: *mut c_void) -> i32 {
     naked_asm!(
-        "mov x9, x2", // the kernel preserves every register but x0
-        "mov x10, x3",
-        "mov x2, xzr",
-        "mov x3, xzr",
-        "mov x4, xzr",
+        "mov x9, x0", // the kernel preserves every register but x0
+        "mov x10, x1",
+        "mov x0, {flags}",
+        "mov x1, xzr", // the same stack, whose other user sleeps
         "mov x8, {clone}",
         "svc #0",
         "cbz x0, 2f",
         "ret",
         "2:",
-        "mov x29, xzr",
         "mov x0, x10",
-        "blr x9",
-        "brk #1",
+        "br x9",
+        flags = const CLONE_VM | CLONE_VFORK | SIGCHLD,
         clone = const __NR_clone,
     )
 }

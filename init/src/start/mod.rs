@@ -8,21 +8,24 @@ mod machine;
 #[path = "x86_64.rs"]
 mod machine;
 
+mod text;
 mod words;
 
-pub use machine::{ELF_MACHINE, clone_with_stack, syscall4, syscall6};
-pub use words::{CommandLine, Environment, c_str};
+pub(crate) use crate::syscall;
+pub use machine::{ELF_MACHINE, vfork};
+pub use text::Text;
+pub use words::{CommandLine, Words};
 
-/// Names the `fn(CommandLine, Environment) -> ExitCode` with which a program of this package begins.
+/// Names the `fn(CommandLine, Words) -> u8` (command line, environment, exit code) with which a program of this package begins.
 #[macro_export]
 macro_rules! entry {
     ($main:path) => {
         #[unsafe(no_mangle)]
         extern "Rust" fn pipkin_main(
-            arguments: $crate::start::CommandLine,
-            environment: $crate::start::Environment,
+            words: $crate::start::CommandLine<'static>,
+            environment: $crate::start::Words<'static>,
         ) -> u8 {
-            $main(arguments, environment)
+            $main(words, environment)
         }
     };
 }
@@ -32,15 +35,18 @@ macro_rules! entry {
 #[cfg(not(test))]
 unsafe extern "C" fn entry(stack: *mut usize) -> ! {
     unsafe extern "Rust" {
-        fn pipkin_main(arguments: CommandLine, environment: Environment) -> u8;
+        fn pipkin_main(words: CommandLine<'static>, environment: Words<'static>) -> u8;
     }
     // SAFETY: the kernel put argc at the stack pointer and the two arrays, each ended by a null pointer, behind it.
     // `pipkin_main` is what `entry!` made of a safe function with this signature.
     let code = unsafe {
         let argc = *stack;
+        if argc == 0 {
+            crate::kernel::exit(125); // Linux sees to it that there is a word since 5.18
+        }
         let argv = stack.add(1).cast();
         let envp = stack.add(argc + 2).cast();
-        pipkin_main(CommandLine::new(argc, argv), Environment::new(envp))
+        pipkin_main(CommandLine::new(argv), Words::new(envp))
     };
     crate::kernel::exit(code)
 }

@@ -1,113 +1,125 @@
 //! The argument and environment arrays that the kernel laid on the stack.
 
-use core::ffi::{CStr, c_char};
+use core::cell::Cell;
+use core::marker::PhantomData;
 
-/// The program's arguments, in place.
-pub struct CommandLine {
-    count: usize,
-    first: *mut *const c_char,
-}
+use super::text::Text;
 
-impl CommandLine {
+/// The rest of an array of strings: a command line from some word on, or an environment. It ends with a null pointer.
+#[derive(Clone, Copy)]
+pub struct Words<'a>(*const Cell<*const u8>, PhantomData<&'a ()>);
+
+impl<'a> Words<'a> {
     /// # Safety
-    /// `first` must point to `count` strings and a null pointer, all of them alive and writable by nobody else for as
-    /// long as the process lives.
-    #[cfg(not(test))]
-    pub(super) unsafe fn new(count: usize, first: *mut *const c_char) -> Self {
-        Self { count, first }
+    /// `first` must point to pointers to strings and a null pointer, all of them alive and written by nobody else for as
+    /// long as `'a`.
+    pub(super) unsafe fn new(first: *mut *const u8) -> Self {
+        Self(first.cast(), PhantomData)
     }
 
-    /// Argument `index`, if there are so many.
-    pub fn get(&self, index: usize) -> Option<&'static CStr> {
-        if index >= self.count {
-            return None;
-        }
-        // SAFETY: `new` asked for `count` strings that live as long as the process.
-        Some(unsafe { CStr::from_ptr(*self.first.add(index)) })
+    /// These words, for a test; a [`CommandLine`] needs one.
+    #[cfg(test)]
+    pub fn of(words: &[&str]) -> Self {
+        let text = |word: &&str| std::ffi::CString::new(*word).unwrap().into_raw().cast_const().cast();
+        let pointers: Vec<*const u8> = words.iter().map(text).chain([std::ptr::null()]).collect();
+        // SAFETY: as asked for, and for ever.
+        unsafe { Words::new(pointers.leak().as_mut_ptr()) }
     }
 
-    /// The array from argument `index` on, as `execve(2)` wants it.
-    pub fn tail(&self, index: usize) -> *const *const c_char {
-        // SAFETY: within the array, whose last element (a null pointer) has index `count`.
-        unsafe { self.first.add(index.min(self.count)) }
+    fn slot(&self) -> &'a Cell<*const u8> {
+        // SAFETY: never behind the null pointer of the array that `new` was promised.
+        unsafe { &*self.0 }
     }
 
-    /// Calls `call` with `word` in the place of argument `index`.
-    pub fn with_replaced<T>(&mut self, index: usize, word: &CStr, call: impl FnOnce(&mut Self) -> T) -> T {
-        if index >= self.count {
-            return call(self);
-        }
-        // SAFETY: `new` asked for a writable array of `count` elements; `word` outlives its stay there.
-        unsafe {
-            let place = self.first.add(index);
-            let before = place.replace(word.as_ptr());
-            let result = call(self);
-            *place = before;
-            result
-        }
-    }
-}
-
-/// The environment, in place.
-pub struct Environment {
-    first: *mut *const c_char,
-}
-
-impl Environment {
-    /// # Safety
-    /// `first` must point to strings and a null pointer, all of them alive and writable by nobody else for as long as
-    /// the process lives.
-    #[cfg(not(test))]
-    pub(super) unsafe fn new(first: *mut *const c_char) -> Self {
-        Self { first }
+    /// The first word, if there is one.
+    pub fn first(&self) -> Option<Text<'a>> {
+        // SAFETY: `new` was promised strings; what `with_first` puts there lives while it is there.
+        unsafe { Text::from_ptr(self.slot().get()) }
     }
 
-    /// The variables, as `NAME=value`.
-    pub fn iter(&self) -> impl Iterator<Item = &'static [u8]> + '_ {
-        (0..).map_while(|index| self.entry(index))
+    /// Takes the word behind the first, if there is one.
+    pub fn next_value(&mut self) -> Option<Text<'a>> {
+        self.next()?;
+        self.first()
     }
 
-    /// The value of `name`, the first one when there are several, as `getenv(3)` finds it.
-    pub fn get(&self, name: &str) -> Option<&'static [u8]> {
-        self.iter().find_map(|entry| value_of(entry, name))
+    /// The value of the variable whose name, and `=`, is `name`: the first one when there are several, as for
+    /// `getenv(3)`.
+    #[inline(never)]
+    pub fn value(mut self, name: Text<'_>) -> Option<Text<'a>> {
+        self.find_map(|entry| entry.after(name))
     }
 
     /// The array, as `execve(2)` wants it.
-    pub fn as_ptr(&self) -> *const *const c_char {
-        self.first
+    pub fn as_ptr(&self) -> *const *const u8 {
+        self.0.cast()
     }
 
-    /// Calls `call` with `entry`, a whole `NAME=value`, in the place of the variable `name`, if there is one.
-    pub fn with_replaced<T>(&mut self, name: &str, entry: &CStr, call: impl FnOnce(&mut Self) -> T) -> T {
-        let Some(index) = self.iter().position(|old| value_of(old, name).is_some()) else {
-            return call(self);
-        };
-        // SAFETY: `iter` found an element at `index`, `new` asked for a writable array, and `entry` outlives its stay.
-        unsafe {
-            let place = self.first.add(index);
-            let before = place.replace(entry.as_ptr());
-            let result = call(self);
-            *place = before;
-            result
+    /// Calls `call` while `word` stands in the place of the first word, which there must be.
+    pub fn with_first(&self, word: Text<'_>, call: impl FnOnce()) {
+        let before = self.slot().get();
+        if !before.is_null() {
+            self.slot().set(word.as_ptr());
+            call();
+            self.slot().set(before);
         }
     }
+}
 
-    fn entry(&self, index: usize) -> Option<&'static [u8]> {
-        // SAFETY: `iter` counts up and stops at the null pointer that ends the array.
-        let word = unsafe { *self.first.add(index) };
-        // SAFETY: `new` asked for strings that live as long as the process.
-        (!word.is_null()).then(|| unsafe { CStr::from_ptr(word) }.to_bytes())
+/// A command line: the word that was taken last, which at first is the program's name, and those behind it.
+#[derive(Clone, Copy)]
+pub struct CommandLine<'a>(Words<'a>);
+
+impl<'a> CommandLine<'a> {
+    /// # Safety
+    /// As for [`Words::new`], and there must be a word.
+    #[cfg(not(test))]
+    pub(super) unsafe fn new(first: *mut *const u8) -> Self {
+        // SAFETY: passed on.
+        Self(unsafe { Words::new(first) })
+    }
+
+    /// This command line, for a test.
+    #[cfg(test)]
+    pub fn of(words: &[&str]) -> Self {
+        assert!(!words.is_empty());
+        Self(Words::of(words))
+    }
+
+    /// The words from the last one taken on.
+    pub fn from_last(self) -> Words<'a> {
+        self.0
+    }
+
+    /// The words that were not taken.
+    pub fn rest(self) -> Words<'a> {
+        // SAFETY: there is a word, so that what follows is another or the null pointer.
+        Words(unsafe { self.0.0.add(1) }, PhantomData)
+    }
+
+    /// The next word, if there is one.
+    pub fn peek(self) -> Option<Text<'a>> {
+        self.rest().first()
     }
 }
 
-/// The value in `entry`, a whole `NAME=value`, when it is that of `name`.
-fn value_of<'a>(entry: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    entry.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+impl<'a> Iterator for CommandLine<'a> {
+    type Item = Text<'a>;
+
+    fn next(&mut self) -> Option<Text<'a>> {
+        let next = self.peek()?;
+        self.0 = self.rest();
+        Some(next)
+    }
 }
 
-/// The string in `bytes` up to its NUL.
-pub fn c_str(bytes: &[u8]) -> Option<&CStr> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
-    // SAFETY: the first NUL is the last of these bytes.
-    Some(unsafe { CStr::from_bytes_with_nul_unchecked(bytes.get_unchecked(..=end)) })
+impl<'a> Iterator for Words<'a> {
+    type Item = Text<'a>;
+
+    fn next(&mut self) -> Option<Text<'a>> {
+        let word = self.first()?;
+        // SAFETY: not at the null pointer, so that at most it is next.
+        self.0 = unsafe { self.0.add(1) };
+        Some(word)
+    }
 }

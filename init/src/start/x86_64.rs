@@ -2,10 +2,10 @@
 //!
 //! Calling conventions: System V ABI for AMD64, and `syscall(2)` for the kernel's.
 
-use core::arch::{asm, naked_asm};
+use core::arch::naked_asm;
 use core::ffi::c_void;
 
-use linux_raw_sys::general::__NR_clone;
+use linux_raw_sys::general::{__NR_clone, CLONE_VFORK, CLONE_VM, SIGCHLD};
 
 /// `EM_X86_64`, this machine's number in an ELF header.
 pub const ELF_MACHINE: u16 = 62;
@@ -19,64 +19,45 @@ unsafe extern "C" fn _start() -> ! {
     naked_asm!("xor ebp, ebp", "mov rdi, rsp", "call {entry}", "ud2", entry = sym super::entry)
 }
 
-/// Makes system call `number` and returns what the kernel does: a result, or a negated error number.
-///
-/// # Safety
-/// The arguments must be what that system call wants: pointers must be valid for what the kernel does with them.
-#[inline(always)]
-pub unsafe fn syscall4(number: u32, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: the caller vouches for the arguments; the kernel changes only rax, rcx and r11.
-    unsafe {
-        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
-             in("r10") d, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
+/// Makes a system call with as many arguments as there are, and returns what the kernel does: a result, or a negated
+/// error number. Both fit into 32 bits for all calls that are made here. In line, where it takes no more room than a call
+/// of a function would.
+#[macro_export]
+macro_rules! syscall {
+    ($number:expr $(, $a:expr $(, $b:expr $(, $c:expr $(, $d:expr)?)?)?)?) => {{
+        let result: i32;
+        core::arch::asm!(
+            "syscall",
+            inlateout("eax") $number as i32 => result,
+            $(in("rdi") $a as usize, $(in("rsi") $b as usize, $(in("rdx") $c as usize, $(in("r10") $d as usize,)?)?)?)?
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+        result
+    }};
 }
-
-/// As [`syscall4`], with the two arguments that only `mmap(2)` needs.
+/// `clone(2)` with `CLONE_VM | CLONE_VFORK`: runs `child(argument)` in a new process, in this one's memory and below
+/// what this one has on its stack, and returns its pid (or a negated error number) when it has another program or none.
 ///
 /// # Safety
-/// As for [`syscall4`].
-#[inline(always)]
-pub unsafe fn syscall6(number: u32, [a, b, c, d, e, f]: [usize; 6]) -> isize {
-    let result;
-    // SAFETY: as in `syscall4`.
-    unsafe {
-        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
-             in("r10") d, in("r8") e, in("r9") f, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
-}
-
-/// `clone(2)`: runs `child(argument)` in a new process on the stack that ends at `stack_top`, and returns its pid (or
-/// a negated error number) to the caller.
-///
-/// # Safety
-/// `flags` must hold `CLONE_VM | CLONE_VFORK`, `stack_top` must be 16-byte aligned with room for what `child` does, and
 /// `child` must leave alone whatever the caller relies on, since both share their memory.
 #[unsafe(naked)]
-pub unsafe extern "C" fn clone_with_stack(
-    flags: usize,
-    stack_top: *mut u8,
-    child: unsafe extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> isize {
+pub unsafe extern "C" fn vfork(child: unsafe extern "C" fn(*mut c_void) -> !, argument: *mut c_void) -> i32 {
     naked_asm!(
-        "mov r8, rdx", // the kernel preserves r8 and r9, and looks at r8 only with CLONE_SETTLS
-        "mov r9, rcx",
-        "xor edx, edx",
-        "xor r10d, r10d",
+        "mov r8, rdi", // the kernel preserves r8 and r9, and looks at r8 only with CLONE_SETTLS
+        "mov r9, rsi",
+        "mov edi, {flags}",
+        "xor esi, esi", // the same stack, whose other user sleeps
         "mov eax, {clone}",
         "syscall",
         "test eax, eax",
         "jz 2f",
         "ret",
         "2:",
-        "xor ebp, ebp",
         "mov rdi, r9",
-        "call r8",
-        "ud2",
+        "jmp r8", // as this function's caller would have called it; what the parent returns to stays on the stack
+        flags = const CLONE_VM | CLONE_VFORK | SIGCHLD,
         clone = const __NR_clone,
     )
 }
