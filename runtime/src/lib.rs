@@ -18,3 +18,4 @@ pub mod seccomp;
 pub mod stage;
 pub mod state;
 pub mod sys;
+pub mod trace;

@@ -27,6 +27,7 @@ use crate::container::Runtime;
 use crate::error::Result;
 use crate::log;
 use crate::state::Store;
+use crate::trace;
 
 /// A container runtime: makes, starts and removes containers as the Open Container Initiative specifies.
 ///
@@ -53,6 +54,9 @@ struct Options {
     /// How they are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: log::Format,
+    /// Write how long each step took there, for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE")]
+    trace_boot: Option<PathBuf>,
     /// Tell more.
     #[arg(long)]
     debug: bool,
@@ -103,8 +107,12 @@ pub fn main() -> u8 {
         }
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
-    let Options { log, log_format, debug, .. } = &cli.options;
-    let result = log::set_up(log.as_deref(), *log_format, *debug).and_then(|()| cli.run());
+    let Options { log, log_format, debug, trace_boot, .. } = &cli.options;
+    let result = log::set_up(log.as_deref(), *log_format, *debug)
+        .and_then(|()| trace_boot.as_deref().map_or(Ok(()), trace::begin))
+        .and_then(|()| cli.run());
+    trace::step("tidy up");
+    trace::flush();
     match result {
         Ok(status) => status,
         Err(error) => {

@@ -14,7 +14,7 @@ use crate::launch::{
 };
 use crate::plan::{self, Host, Plan, Request, Start};
 use crate::state::{Directory, Identity, Record, Status};
-use crate::{config, log};
+use crate::{config, log, trace};
 
 /// What `create` and `run` take beside the container's name.
 #[derive(Clone, Debug, Default)]
@@ -137,11 +137,14 @@ impl Runtime {
         crate::state::check_id(id)?;
         check_preserved(options.preserve_fds)?;
         let bundle = absolute(&options.bundle)?;
+        trace::step("begin");
         let mut config = config::load(&bundle)?;
+        trace::step("read config.json");
         if options.notify_socket.is_some() {
             notify_inside(&mut config.spec, &self.store.notify_path(id)?);
         }
         let host = Host::detect()?;
+        trace::step("look at the host");
         let request = Request {
             id,
             bundle: &bundle,
@@ -153,6 +156,7 @@ impl Runtime {
             start,
         };
         let plan = plan::compile(&request, &config.spec, &host)?;
+        trace::step("make the plan");
         for warning in config.warnings.iter().chain(&plan.warnings) {
             log::warn(warning);
         }
@@ -227,6 +231,7 @@ impl Prepared {
         // Others may look at the container, pause or kill it while it runs.
         directory.unlock()?;
         let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal, booted.notify.as_ref());
+        trace::step("wait for the program's end");
         // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
         if directory.lock()? && !(options.keep && matches!(outcome, Ok(Outcome::Exited(_)))) {
             delete::remove(&directory, &record)?;

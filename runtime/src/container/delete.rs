@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use super::Runtime;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
-use crate::log;
 use crate::state::{Directory, Identity, Record, Status};
+use crate::{log, trace};
 
 /// How long another command may take to give the lock up once the container's processes are dead.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,8 +78,10 @@ pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
         let cgroup = cgroup.open();
         cgroup.kill()?;
         cgroup.remove()?;
+        trace::step("remove the cgroup");
     }
     directory.remove()?;
+    trace::step("remove the state");
     let state = record.document.at(Status::Stopped, None);
     for error in hooks::run_all("poststop", &record.hooks.poststop, &state, None) {
         log::warn(error);

@@ -21,6 +21,7 @@ use crate::log;
 use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
 use crate::stage::{Task, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status};
+use crate::trace;
 
 /// What is to be booted, and what its caller wants of it.
 pub struct Boot<'a> {
@@ -67,6 +68,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         check_rootfs(&boot.plan.inside.rootfs.path)?;
     }
     boot.directory.write_record(&boot.record)?;
+    trace::step("write the state");
     if boot.notify_socket.is_some() {
         boot.directory.make_notify_directory()?;
     }
@@ -80,6 +82,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         let cgroup = Cgroup::create(plan)?;
         doors = cgroup.doors()?;
         undo.cgroup = Some(cgroup);
+        trace::step("make the cgroup");
     }
     if let Some(made) = undo.cgroup.as_ref().map(Cgroup::record)
         && boot.record.cgroup.as_ref() != Some(&made)
@@ -129,6 +132,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         let state = boot.record.document.at(Status::Creating, Some(pid));
         seccomp_agent::serve(agent, &channel, child.as_fd(), pid, &state)?;
     }
+    trace::step("tell the stage to go on");
     let (child, cgroup) = undo.keep();
     let child = child.ok_or_else(|| gone(None))?;
     Ok(Booted { child, channel, terminal, cgroup, notify })
@@ -152,16 +156,19 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     }
     if let Some(cgroup) = cgroup {
         cgroup.restrict()?;
+        trace::step("restrict its devices");
     }
     // While the stage works: nobody waits for it.
     boot.directory.write_configuration(boot.configuration)?;
     let init = boot.directory.write_init(&Identity::of(child.pid())?)?;
+    trace::step("keep what later commands need");
     let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, || run_hooks(boot, child))?;
     if let Some(socket) = boot.pidfd_socket {
         pidfd_socket::send(socket, "standard", child.as_fd())?;
     }
     log::debug(|| format!("process {} is ready", child.pid().as_raw_nonzero()));
     // From here on it is a container: until now it is being created, and its launcher's death is its end.
+    trace::step("wait until the stage is ready");
     init.publish()?;
     if let Some(path) = boot.pid_file {
         write_pid_file(path, child.pid())?;

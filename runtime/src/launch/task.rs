@@ -14,6 +14,7 @@ use crate::channel::{self, Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::stage::{NAME, Task, become_root};
 use crate::sys::process::{CloneOptions, clone3_to_execute, close_on_exec_from, execute_handle, fork_to_execute};
+use crate::trace;
 
 /// What the stage gets beside its task.
 pub(super) struct Setting<'a> {
@@ -45,11 +46,18 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
         arguments.push(c_string(descriptor.as_raw_fd().to_string())?);
     }
     let handed_over = [Some(theirs.as_fd()), Some(task.as_fd()), setting.extra].into_iter().flatten();
-    let handed_over: Vec<BorrowedFd<'_>> = handed_over.chain(setting.sources.iter().map(AsFd::as_fd)).collect();
+    let mut handed_over: Vec<BorrowedFd<'_>> = handed_over.chain(setting.sources.iter().map(AsFd::as_fd)).collect();
+    let mut environment = Vec::new();
+    if let Some((file, variable)) = trace::for_stage() {
+        handed_over.push(file);
+        environment.push(c_string(variable)?);
+    }
     let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
     let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
+    let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+    trace::step("encode the plan for the stage");
     let child = || {
-        let error = become_stage(program.as_fd(), &arguments, &handed_over, setting, &theirs);
+        let error = become_stage(program.as_fd(), &arguments, &environment, &handed_over, setting, &theirs);
         let _ = theirs.send(&Report::Failed(error), None);
     };
     // With a new user namespace the child waits for its maps, which the launcher writes.
@@ -58,6 +66,7 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
         _ => fork_to_execute(&options, &child),
     };
     let (pid, pidfd) = cloned.map_err(|errno| explain_clone(errno, setting))?;
+    trace::step("clone the stage into its namespaces, until it is executed");
     Ok((Child::new(pid, pidfd), ours))
 }
 
@@ -79,6 +88,7 @@ fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
 fn become_stage(
     program: BorrowedFd<'_>,
     arguments: &[&CStr],
+    environment: &[&CStr],
     handed_over: &[BorrowedFd<'_>],
     setting: &Setting<'_>,
     channel: &Channel,
@@ -106,7 +116,7 @@ fn become_stage(
             return Error::system("hand a descriptor to the stage", errno);
         }
     }
-    Error::system("execute the stage", execute_handle(program, arguments, &[]))
+    Error::system("execute the stage", execute_handle(program, arguments, environment))
 }
 
 /// The plan goes through memory, because a message has a limit and a plan has not.

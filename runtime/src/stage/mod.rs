@@ -33,6 +33,7 @@ use crate::launch::hooks;
 use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
 use crate::state::{Document, Status};
 use crate::sys::process::{exit_now, inherited_descriptor};
+use crate::trace;
 
 pub(crate) use self::id_mapping::map_ids;
 pub(crate) use self::mounts::open_source;
@@ -96,13 +97,17 @@ fn run(descriptors: &[i32]) -> i32 {
     let mut taken = taken.into_iter();
     let (Some(channel), Some(task)) = (taken.next(), taken.next()) else { return not_for_people() };
     let channel = Channel::from(channel);
-    let result = read_task(task).and_then(|task| match task {
+    trace::begin_in_stage();
+    let task = read_task(task);
+    trace::step("read the plan");
+    let result = task.and_then(|task| match task {
         Task::Boot(inside) => boot(&inside, &channel, taken.next()),
         Task::Join(exec) => join(&exec, &channel, taken.next()),
     });
     match result {
         Ok(never) => match never {},
         Err(error) => {
+            trace::flush();
             // The launcher prints it; if it is gone, nobody is interested any more.
             let _ = channel.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
             1
@@ -134,25 +139,31 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     rustix::process::umask(Mode::empty());
     namespaces::enter(inside, channel)?;
     rustix::process::setsid().step(|| "start a session (setsid)")?;
+    trace::step("namespaces, session");
     let procfs = Procfs::of_container(inside)?;
     if inside.new_keyring {
         procfs.join_session_keyring(&inside.id, &inside.process)?;
     }
+    trace::step("keyring");
     if inside.waits_for_devices {
         channel.wait_for(Go::DevicesMoved)?;
+        trace::step("wait for network devices");
     }
     if inside.loopback {
         crate::sys::network::bring_loopback_up().step(|| "bring the interface lo up")?;
+        trace::step("loopback");
     }
     let root = pivot::open_rootfs(&inside.rootfs)?;
     if inside.new_cgroup_namespace {
         namespaces::unshare(NamespaceKind::Cgroup)?;
     }
+    trace::step("root file system, cgroup namespace");
     let mut received = receive_sources(inside)?;
     let terminal = carry_out_steps(inside, &root, &mut received, channel)?;
     if inside.waits_for_hooks {
         channel.send(&Report::ReadyForHooks, None)?;
         channel.wait_for(Go::HooksDone)?;
+        trace::step("wait for hooks");
     }
     if let Some(inside_hooks) = &inside.hooks {
         hooks::run(
@@ -165,22 +176,27 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     pivot::make_readonly(&root, &inside.rootfs)?;
     pivot::create_working_directory(&root, &inside.process.cwd)?;
     pivot::change_root(&root, &inside.rootfs)?;
+    trace::step("pivot_root");
     namespaces::set_names(inside)?;
     for sysctl in &inside.sysctls {
         procfs.write_sysctl(sysctl)?;
     }
     procfs.set_exec_labels(&inside.process)?;
     drop((root, procfs));
+    trace::step("names, sysctls");
     let prepared = program::prepare(&inside.process, terminal)?;
+    trace::step("limits, user, working directory, find the program");
     // Before the launcher hears that all is ready: whoever looks after `create` must see a created container.
     if inside.start == Start::OnRequest {
         rustix::thread::set_name(WAITING).step(|| "name the process")?;
     }
     channel.send(&Report::Ready, None)?;
     channel.wait_for(Go::Proceed)?;
+    trace::step("wait for the launcher");
     match (inside.start, start) {
         (Start::OnRequest, Some(socket)) => {
             let caller = program::wait_for_start(&socket)?;
+            trace::step("wait for start");
             // `start` waits for the end of its connection: silence means that the program runs.
             let Err(error) = run_start_hooks(inside).and_then(|()| prepared.execute(&caller));
             let _ = caller.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
@@ -227,6 +243,7 @@ fn carry_out_steps(
     let mut steps = inside.steps.iter().peekable();
     while let Some(Step::Mount(mount)) = steps.next_if(|step| matches!(step, Step::Mount(_))) {
         unfinished.extend(mounts::mount(root, mount, received)?);
+        trace::step_of(|| format!("mount {}", mount.destination.display()));
     }
     while let Some(step) = steps.next_if(|step| matches!(step, Step::Device(_) | Step::Symlink { .. })) {
         match step {
@@ -236,6 +253,7 @@ fn carry_out_steps(
         }
     }
     drop(devices);
+    trace::step("devices and links");
     if let Some(size) = inside.process.terminal {
         let opened = console::Terminal::open(root, size)?;
         opened.mount_as_console(root)?;
@@ -252,6 +270,7 @@ fn carry_out_steps(
             Step::Mount(_) | Step::Device(_) | Step::Symlink { .. } => {}
         }
     }
+    trace::step("readonly and masked paths");
     Ok(terminal)
 }
 

@@ -18,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Process, Rlimit, limit_error};
 use crate::seccomp;
 use crate::sys::process::{close_on_exec_from, exit_now, reset_signals};
+use crate::trace;
 
 /// execvp(3) of the C library looks here when there is no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -137,16 +138,22 @@ impl Prepared<'_> {
         // Without no_new_privs a filter needs CAP_SYS_ADMIN, which the program may not have; with it the filter comes
         // last, so that it need not allow the runtime's own calls.
         let filter = process.seccomp.as_ref();
+        let last_words = || {
+            trace::step("what is left before the filter");
+            trace::flush();
+        };
         if !process.no_new_privileges {
             if filter.is_some() {
                 user::put_permitted_in_force()?;
             }
+            last_words();
             load(filter, channel)?;
             user::limit_capabilities(&process.capabilities)?;
             reset_signals().step(|| "reset the signals")?;
         } else {
             user::limit_capabilities(&process.capabilities)?;
             reset_signals().step(|| "reset the signals")?;
+            last_words();
             load(filter, channel)?;
         }
         let arguments: Vec<&CStr> = self.arguments.iter().map(CString::as_c_str).collect();
