@@ -84,11 +84,12 @@ fn podman_hardened() {
 fn podman_privileged() {
     let Some(lab) = Lab::root() else { return };
     let mut bundle = engine_bundle(&lab, "podman-privileged.json");
-    // Everything the machine that wrote it could do; CAP_SYS_RESOURCE and the like may be missing here.
+    // Everything the machine that wrote it could do; CAP_SYS_RESOURCE and the like may be missing here, which is a warning,
+    // but an error to runc 1.1.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let bounding = status.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim().to_owned();
     let bounding = u64::from_str_radix(&bounding, 16).unwrap();
-    if bounding >> 24 & 1 == 0 {
+    if lab.is_peer() && bounding >> 24 & 1 == 0 {
         for set in bundle.config["process"]["capabilities"].as_object_mut().unwrap().values_mut() {
             set.as_array_mut().unwrap().retain(|name| name != "CAP_SYS_RESOURCE");
         }

@@ -312,3 +312,76 @@ fn an_ordinary_users_container_has_devices_and_file_systems_too() {
     bundle.args(["/bin/sh", "-c", "echo x > /dev/null && head -c 4 /dev/zero | wc -c"]);
     assert_eq!(lab.run(&bundle).ok().stdout(), "4\n");
 }
+
+#[test]
+fn cgroups_are_seen_with_and_without_a_cgroup_namespace() {
+    let Some(lab) = Lab::root() else { return };
+    let procs = if view() == View::V2 { "/sys/fs/cgroup/cgroup.procs" } else { "/sys/fs/cgroup/pids/cgroup.procs" };
+    for (namespace, kind) in [(true, "cgroup"), (false, "cgroup"), (true, "cgroup2"), (false, "cgroup2")] {
+        // A mount of type cgroup2 on a machine with both versions is the runtime's to understand; runc 1.1 mounts it as it is.
+        if kind == "cgroup2" && (lab.is_peer() || view() == View::Hybrid) {
+            continue;
+        }
+        let mut bundle = lab.bundle();
+        bundle.share_namespace("cgroup");
+        if namespace {
+            bundle.add_namespace("cgroup", None);
+        }
+        bundle.mount("/sys/fs/cgroup")["type"] = json!(kind);
+        bundle.args(["/bin/cat", procs]);
+        assert_eq!(lab.run(&bundle).ok().stdout(), "1\n", "namespace: {namespace}, {kind}");
+        bundle.args(["/bin/cat", "/proc/self/cgroup"]);
+        let own = lab.run(&bundle).ok().stdout();
+        assert_eq!(own.lines().all(|line| line.ends_with(":/")), namespace, "{own}");
+    }
+}
+
+#[test]
+fn only_some_files_in_proc_may_be_covered_and_anything_in_sys() {
+    let Some(lab) = Lab::root() else { return };
+    let file = lab.file("cover", "covered\n");
+    for name in ["cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo"] {
+        if !std::path::Path::new("/proc").join(name).exists() {
+            continue;
+        }
+        let mut bundle = lab.bundle();
+        let place = format!("/proc/{name}");
+        bundle.add_mount(&place, "bind", &file, &["bind"]);
+        bundle.args(["/bin/cat", &place]);
+        assert_eq!(lab.run(&bundle).ok().stdout(), "covered\n", "{name}");
+    }
+    for name in ["self", "version", "sys/kernel/hostname", "1/status", "sys"] {
+        let mut bundle = lab.bundle();
+        bundle.add_mount(&format!("/proc/{name}"), "bind", &file, &["bind"]);
+        bundle.args(["/bin/true"]);
+        lab.run(&bundle).exits(1);
+        assert_eq!(lab.leaks(), "", "{name}");
+    }
+    let mut bundle = lab.bundle();
+    bundle.add_mount("/sys/kernel", "tmpfs", "tmpfs", &["size=64k"]);
+    bundle.args(["/bin/ls", "/sys/kernel"]);
+    assert_eq!(lab.run(&bundle).ok().stdout(), "");
+    // Over /proc itself only another procfs.
+    let mut bundle = lab.bundle();
+    bundle.add_mount("/proc", "bind", lab.directory("false-proc"), &["bind"]);
+    bundle.args(["/bin/true"]);
+    lab.run(&bundle).exits(1);
+    assert_eq!(lab.leaks(), "");
+}
+
+/// CVE-2025-31133: what masked files are covered with is looked at.
+#[test]
+fn a_false_null_device_covers_nothing() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.save();
+    let script = "mount --bind /etc/hostname /dev/null && exec \"$@\"";
+    let root = lab.state_root();
+    let id = lab.id();
+    let words = ["-m", "--propagation", "private", "sh", "-c", script, "sh", lab.runtime_path().to_str().unwrap()];
+    let words = words.into_iter().chain(["--root", root.to_str().unwrap(), "run", "--bundle", bundle.path_text(), &id]);
+    let finished = lab.program("/usr/bin/unshare").args(words).run().exits(1);
+    assert!(finished.stderr().contains("/dev/null is not the null device"), "{}", finished.all());
+    assert_eq!(lab.leaks(), "");
+}

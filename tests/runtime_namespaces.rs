@@ -338,3 +338,41 @@ fn a_mount_namespace_with_a_path_is_joined() {
     running.wait();
     assert_eq!(lab.leaks(), "");
 }
+
+#[test]
+fn the_names_of_a_uts_namespace_that_is_joined() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.config["hostname"] = json!("pod");
+    bundle.args(["/bin/probe", "signal-wait"]);
+    let first = lab.create(&bundle);
+    first.start();
+    let path = format!("/proc/{}/ns/uts", first.pid());
+    // The same name, another one, and none.
+    for (hostname, seen) in [(Some("pod"), "pod"), (Some("other"), "other"), (None, "other")] {
+        let mut bundle = lab.bundle();
+        bundle.add_namespace("uts", Some(&path));
+        bundle.config["hostname"] = json!(hostname);
+        assert_eq!(lab.report(&mut bundle)["hostname"], seen, "{hostname:?}");
+    }
+    // A container with a user namespace of its own has no right to set it, and need not.
+    let mut bundle = lab.bundle();
+    bundle.add_namespace("user", None);
+    let map = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
+    bundle.config["linux"]["uidMappings"] = map.clone();
+    bundle.config["linux"]["gidMappings"] = map;
+    bundle.add_namespace("uts", Some(&path));
+    bundle.config["hostname"] = json!("other");
+    assert_eq!(lab.report(&mut bundle)["hostname"], "other");
+    bundle.config["hostname"] = json!("third");
+    let finished = lab.run(&bundle).exits(1);
+    assert!(finished.stderr().contains("set the hostname \"third\""), "{}", finished.all());
+    // The host's own name is not a container's to change.
+    let mut bundle = lab.bundle();
+    bundle.add_namespace("uts", Some("/proc/self/ns/uts"));
+    bundle.config["hostname"] = json!("pwned");
+    let finished = lab.run(&bundle).exits(1);
+    assert!(finished.stderr().contains("hostname: not allowed in the host's uts namespace"), "{}", finished.all());
+    assert_ne!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim(), "pwned");
+    first.delete_force();
+}

@@ -361,3 +361,79 @@ fn the_default_capabilities_are_the_configurations_for_an_ordinary_users_root_to
     assert_eq!(report["caps"]["effective"], asked);
     assert_ne!(report["namespaces"]["user"], json!(host::namespace("self", "user")));
 }
+
+/// config.md: what can not be mapped to the kernel, or can not be granted, is a warning and no error.
+#[test]
+fn capabilities_that_can_not_be_had_are_left_out_with_a_warning() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    capabilities(&mut bundle.config["process"], &ALL_SETS, &["CAP_KILL", "CAP_MOON", "CAP_SYSLOG"]);
+    bundle.save();
+    bundle.args(["/bin/probe"]);
+    bundle.save();
+    // A caller that has less than the configuration asks for.
+    let root = lab.state_root();
+    let id = lab.id();
+    let words = ["--bounding-set", "-syslog", "--inh-caps", "-syslog", lab.runtime_path().to_str().unwrap()];
+    let words = words.into_iter().chain(["--root", root.to_str().unwrap(), "run", "--bundle", bundle.path_text(), &id]);
+    let finished = lab.program("/usr/bin/setpriv").args(words).run().ok();
+    let report: Value = serde_json::from_str(&finished.stdout()).unwrap();
+    for set in ALL_SETS {
+        assert_eq!(report["caps"][set], json!(["CAP_KILL"]), "{set}");
+    }
+    let warnings = finished.stderr();
+    assert!(warnings.contains("unknown capability \"CAP_MOON\" is left out"), "{warnings}");
+    assert!(warnings.contains("CAP_SYSLOG can not be granted"), "{warnings}");
+    // Inheritable is empty unless it is asked for.
+    let mut bundle = lab.bundle();
+    bundle.config["process"]["capabilities"].as_object_mut().unwrap().remove("inheritable");
+    bundle.config["process"]["capabilities"].as_object_mut().unwrap().remove("ambient");
+    let report = lab.report(&mut bundle);
+    assert_eq!((&report["caps"]["inheritable"], &report["caps"]["ambient"]), (&json!([]), &json!([])));
+}
+
+#[test]
+fn the_session_keyring_is_the_containers_own() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["maskedPaths"] = json!([]);
+    bundle.args(["/bin/cat", "/proc/keys"]);
+    bundle.save();
+    let id = lab.id();
+    let keys = lab.runtime(["run", "--bundle", bundle.path_text(), &id]).run().ok().stdout();
+    assert!(keys.contains(&format!("_ses.{id}")), "{keys}");
+}
+
+#[test]
+fn a_working_directory_is_made_inside_the_root_only() {
+    let Some(lab) = Lab::root() else { return };
+    let outside = lab.directory("outside");
+    let mut bundle = lab.bundle();
+    bundle.config["root"]["readonly"] = json!(false);
+    std::os::unix::fs::symlink(&outside, bundle.rootfs("/srv/out")).unwrap();
+    bundle.config["process"]["cwd"] = json!("/srv/out/made");
+    let report = lab.report(&mut bundle);
+    // The link is the container's: its target is below the container's root.
+    assert_eq!(report["cwd"], json!(outside.join("made")));
+    assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing was made on the host");
+    if lab.is_peer() {
+        return;
+    }
+    bundle.config["root"]["readonly"] = json!(true);
+    bundle.config["process"]["cwd"] = json!("/srv/missing");
+    let finished = lab.run(&bundle).exits(1);
+    for word in ["process.cwd", "/srv/missing", "read-only"] {
+        assert!(finished.stderr().contains(word), "{word}: {}", finished.all());
+    }
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn a_process_without_a_user_is_roots() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    bundle.config["process"].as_object_mut().unwrap().remove("user");
+    assert_eq!(lab.report(&mut bundle)["uid"], json!([0, 0, 0, 0]));
+    bundle.config["process"]["user"] = json!({"uid": 1000});
+    assert_eq!(lab.report(&mut bundle)["gid"], json!([0, 0, 0, 0]));
+}

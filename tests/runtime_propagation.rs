@@ -58,3 +58,48 @@ fn all_others_keep_them_to_themselves() {
         assert_eq!(lab.leaks(), "");
     }
 }
+
+#[test]
+fn the_containers_root_has_the_propagation_that_is_asked_for() {
+    let Some(lab) = Lab::root() else { return };
+    // What mountinfo says of the root, in a mount namespace whose mounts are shared; without the field it is as with rslave.
+    for (asked, seen) in [
+        ("", "master:"),
+        ("slave", "master:"),
+        ("rslave", "master:"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+    ] {
+        let mut bundle = lab.bundle();
+        if !asked.is_empty() {
+            bundle.config["linux"]["rootfsPropagation"] = json!(asked);
+        }
+        bundle.args(["/bin/probe"]);
+        bundle.save();
+        let root = lab.state_root();
+        let id = lab.id();
+        let runtime = lab.runtime_path().to_str().unwrap();
+        let words = ["-m", "--propagation", "shared", runtime, "--root", root.to_str().unwrap()];
+        let words = words.into_iter().chain(["run", "--bundle", bundle.path_text(), &id]);
+        let finished = lab.program("/usr/bin/unshare").args(words).run().ok();
+        let report: serde_json::Value = serde_json::from_str(&finished.stdout()).unwrap();
+        let mounts = report["mounts"].as_array().unwrap();
+        let fields = &mounts.iter().find(|mount| mount["target"] == "/").unwrap()["propagation"];
+        let fields: Vec<&str> = fields.as_array().unwrap().iter().map(|field| field.as_str().unwrap()).collect();
+        println!("{asked:?}: {fields:?}");
+        let right =
+            if seen.is_empty() { fields.is_empty() } else { fields.iter().any(|field| field.starts_with(seen)) };
+        // The default is what the root's own mount happened to be a slave of, which a private one is of nothing.
+        assert!(right || (seen == "master:" && fields.is_empty()), "{asked:?}: {fields:?}");
+    }
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["rootfsPropagation"] = json!("sideways");
+    bundle.args(["/bin/true"]);
+    let finished = lab.run(&bundle).exits(1);
+    assert!(lab.is_peer() || finished.stderr().contains("linux.rootfsPropagation: \"sideways\""), "{}", finished.all());
+    assert_eq!(lab.leaks(), "");
+}

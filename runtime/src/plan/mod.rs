@@ -6,9 +6,11 @@
 
 mod describe;
 mod devices;
+mod hooks;
 mod id_mapping;
 mod ids;
 mod memory_policy;
+mod mount;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -20,6 +22,7 @@ mod scheduling;
 mod sysctl;
 mod time_offsets;
 mod unsupported;
+mod version;
 
 use std::path::{Path, PathBuf};
 
@@ -27,13 +30,15 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 pub use devices::{Device, DeviceKind};
+pub use hooks::{Hook, Hooks, InsideHooks};
 pub use id_mapping::{IdMapping, MappingSource};
 pub use ids::{IdMap, IdMaps};
 pub use memory_policy::MemoryPolicy;
 pub(crate) use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES};
+pub(crate) use mount::CONTEXT;
+pub use mount::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation, SourceLink};
 pub use mount_options::MOUNT_OPTIONS;
-pub use mounts::{Attributes, CgroupView, Mount, MountKind, Parameter, Propagation, SourceLink};
-pub(crate) use mounts::{CONTEXT, is_protected_proc};
+pub(crate) use mounts::is_protected_proc;
 pub(crate) use namespaces::in_initial_user_namespace;
 pub use namespaces::{Join, NamespaceKind, Namespaces};
 pub use net_devices::NetDevice;
@@ -51,7 +56,6 @@ pub use time_offsets::{Clock, TimeOffset};
 use crate::cgroup;
 use crate::error::{Problems, Result};
 use crate::lsm;
-use crate::state::Document;
 
 /// What the plan depends on besides the configuration.
 #[derive(Clone, Debug)]
@@ -232,43 +236,6 @@ pub enum Step {
     MaskedPath(PathBuf),
 }
 
-/// The spec's hooks that run in the container's namespaces, and the state they are told.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct InsideHooks {
-    /// Before the root is changed: their paths are the host's.
-    pub create_container: Vec<Hook>,
-    /// Before the program starts: their paths are the container's.
-    pub start_container: Vec<Hook>,
-    /// What they get on standard input, but for status and pid.
-    pub state: Document,
-}
-
-/// The spec's hooks that run outside of the container.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-pub struct Hooks {
-    /// In the runtime's namespaces, before the root is changed (deprecated by the spec, used by Docker).
-    pub prestart: Vec<Hook>,
-    /// In the runtime's namespaces, before the root is changed.
-    pub create_runtime: Vec<Hook>,
-    /// After the program started.
-    pub poststart: Vec<Hook>,
-    /// After the container was deleted.
-    pub poststop: Vec<Hook>,
-}
-
-/// A program that gets the container's state on standard input (config.md, POSIX-platform hooks).
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Hook {
-    /// An absolute path.
-    pub path: PathBuf,
-    /// The whole argument vector; empty: just the path.
-    pub args: Vec<String>,
-    /// The whole environment.
-    pub env: Vec<String>,
-    /// In seconds.
-    pub timeout: Option<u32>,
-}
-
 /// Decides the whole boot. Pure: no system call, no privilege.
 ///
 /// # Errors
@@ -282,14 +249,14 @@ pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Plan> 
 
 /// As [`compile`], but every problem is noted; the plan is there when enough of the configuration is.
 pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems: &mut Problems) -> Option<Plan> {
-    check_version(spec.version(), problems);
+    version::check(spec.version(), problems);
     unsupported::note(spec, problems);
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::compile(linux, problems);
     let id_maps = ids::compile(linux, &namespaces, problems);
     let cgroup = compile_cgroup(request, spec, host, &namespaces, id_maps.as_ref(), problems);
     let mut warnings = Vec::new();
-    let (hooks, inside_hooks) = compile_hooks(request, spec, problems);
+    let (hooks, inside_hooks) = hooks::compile(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
     let sysctls = sysctl::compile(linux, &namespaces, problems);
     let net_devices = net_devices::compile(linux, &namespaces, problems);
@@ -340,19 +307,6 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         hooks,
         warnings,
     })
-}
-
-/// config.md, "Specification version": any 1.x is understood.
-fn check_version(version: &str, problems: &mut Problems) {
-    let mut numbers = version.split(['-', '+']).next().unwrap_or_default().split('.');
-    let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u32>().is_ok());
-    let first = numbers.next();
-    let well_formed = is_number(first) && is_number(numbers.next()) && is_number(numbers.next());
-    if !well_formed || numbers.next().is_some() {
-        problems.add("ociVersion", format!("{version:?} is not a version such as 1.3.0"));
-    } else if first != Some("1") {
-        problems.add("ociVersion", format!("{version:?} is not supported: this runtime understands 1.0.0 to 1.3.x"));
-    }
 }
 
 fn compile_rootfs(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -> Option<Rootfs> {
@@ -449,59 +403,17 @@ fn compile_steps(
 fn compile_names(spec: &Spec, namespaces: &Namespaces, problems: &mut Problems) -> (Option<String>, Option<String>) {
     let mut check = |field: &str, value: &Option<String>| -> Option<String> {
         let value = value.clone().filter(|value| !value.is_empty())?;
-        if !namespaces.makes(NamespaceKind::Uts) {
-            // A pod's containers name the pod's host name; only the host's own must not be changed.
-            if !namespaces.joins(NamespaceKind::Uts) {
-                problems.add(
-                    field,
-                    format!("{value:?} can not be set without a uts namespace of its own; add one to linux.namespaces"),
-                );
-            }
+        if !namespaces.has_own(NamespaceKind::Uts) {
+            problems.add(
+                field,
+                format!("{value:?} can not be set without a uts namespace of its own; add one to linux.namespaces"),
+            );
         } else if value.len() > 64 {
             problems.add(field, format!("{value:?} is longer than the kernel's 64 bytes"));
         }
         Some(value)
     };
     (check("hostname", spec.hostname()), check("domainname", spec.domainname()))
-}
-
-fn compile_hooks(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -> (Hooks, Option<InsideHooks>) {
-    let Some(hooks) = spec.hooks() else { return (Hooks::default(), None) };
-    let mut compile = |kind: &str, list: &Option<Vec<oci_spec::runtime::Hook>>| -> Vec<Hook> {
-        let mut compiled = Vec::new();
-        for (index, hook) in list.iter().flatten().enumerate() {
-            let field = format!("hooks.{kind}[{index}]");
-            if !hook.path().is_absolute() {
-                problems.add(format!("{field}.path"), format!("{:?} is not an absolute path", hook.path()));
-            }
-            let timeout = hook.timeout().map(u32::try_from);
-            if matches!(timeout, Some(Err(_) | Ok(0))) {
-                problems.add(format!("{field}.timeout"), "must be a number of seconds above 0");
-            }
-            compiled.push(Hook {
-                path: hook.path().clone(),
-                args: hook.args().clone().unwrap_or_default(),
-                env: hook.env().clone().unwrap_or_default(),
-                timeout: timeout.and_then(std::result::Result::ok),
-            });
-        }
-        compiled
-    };
-    let outside = Hooks {
-        prestart: compile("prestart", hooks.prestart()),
-        create_runtime: compile("createRuntime", hooks.create_runtime()),
-        poststart: compile("poststart", hooks.poststart()),
-        poststop: compile("poststop", hooks.poststop()),
-    };
-    let create_container = compile("createContainer", hooks.create_container());
-    let start_container = compile("startContainer", hooks.start_container());
-    let any = !create_container.is_empty() || !start_container.is_empty();
-    let inside = any.then(|| InsideHooks {
-        create_container,
-        start_container,
-        state: Document::of(request.id, request.bundle, spec),
-    });
-    (outside, inside)
 }
 
 #[cfg(test)]
@@ -573,24 +485,6 @@ pub(crate) mod tests {
             "linux.maskedPaths[0]",
         ] {
             assert!(text.contains(field), "{field} in {text}");
-        }
-    }
-
-    #[test]
-    fn versions() {
-        for (version, good) in [
-            ("1.0.0", true),
-            ("1.2.1-dev", true),
-            ("1.0.0-rc5+dev", true),
-            ("0.9.0", false),
-            ("1.0", false),
-            ("", false),
-            ("1.0.0.0", false),
-            ("x", false),
-        ] {
-            let mut problems = Problems::default();
-            check_version(version, &mut problems);
-            assert_eq!(problems.is_empty(), good, "{version}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The options of `mounts[].options`: the spec's, and those of mount(8) and the file systems.
 
-use super::mounts::{Attributes, Parameter, Propagation, SourceLink};
+use super::mount::{Attributes, Parameter, Propagation, SourceLink};
 
 /// What a list of options means.
 #[derive(Clone, Debug, Default, PartialEq)]

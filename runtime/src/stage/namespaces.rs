@@ -1,10 +1,12 @@
 //! Joins, makes and completes namespaces from inside.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::DumpableBehavior;
+use rustix::system::Uname;
 use rustix::thread::{Gid, Uid};
 
 use super::Exec;
@@ -75,11 +77,17 @@ fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
     })
 }
 
-/// A path may lead to the runtime's own namespace, whose kernel parameters are the host's (CVE-2022-0811), and whose root
-/// is not to be changed.
+/// A path may lead to the runtime's own namespace, whose kernel parameters are the host's (CVE-2022-0811), as are its root
+/// and its name.
 fn check_own(join: &Join, file: &OwnedFd, inside: &Inside) -> Result<()> {
     let sysctl = inside.sysctls.iter().find(|sysctl| sysctl.namespace == join.kind);
-    if sysctl.is_none() && join.kind != NamespaceKind::Mount {
+    let used = match join.kind {
+        NamespaceKind::Mount => Some("root"),
+        NamespaceKind::Uts if inside.hostname.is_some() => Some("hostname"),
+        NamespaceKind::Uts if inside.domainname.is_some() => Some("domainname"),
+        _ => None,
+    };
+    if sysctl.is_none() && used.is_none() {
         return Ok(());
     }
     let joined = rustix::fs::fstat(file).step(|| named(join, "stat"))?;
@@ -89,7 +97,7 @@ fn check_own(join: &Join, file: &OwnedFd, inside: &Inside) -> Result<()> {
     }
     let field = match sysctl {
         Some(sysctl) => format!("linux.sysctl[{:?}]", sysctl.path.replace('/', ".")),
-        None => "root".to_owned(),
+        None => used.unwrap_or_default().to_owned(),
     };
     Err(Error::invalid(
         field,
@@ -154,15 +162,15 @@ pub(super) fn unshare(kind: NamespaceKind) -> Result<()> {
     nix::sched::unshare(flag).step(|| format!("make a {} namespace", kind.name()))
 }
 
-/// `hostname` and `domainname`; only in a uts namespace that is new.
+/// `hostname` and `domainname`. In a uts namespace that is joined they often are what they shall be: all containers of a pod
+/// name the pod's, and not all of them have the right to set it.
 pub(super) fn set_names(inside: &Inside) -> Result<()> {
-    if !inside.namespaces.makes(NamespaceKind::Uts) {
-        return Ok(());
-    }
-    if let Some(name) = &inside.hostname {
+    let joined = inside.namespaces.joins(NamespaceKind::Uts).then(rustix::system::uname);
+    let is = |name: Option<&CStr>, wanted: &str| name.is_some_and(|name| name.to_bytes() == wanted.as_bytes());
+    if let Some(name) = inside.hostname.as_ref().filter(|name| !is(joined.as_ref().map(Uname::nodename), name)) {
         rustix::system::sethostname(name.as_bytes()).step(|| format!("set the hostname {name:?}"))?;
     }
-    if let Some(name) = &inside.domainname {
+    if let Some(name) = inside.domainname.as_ref().filter(|name| !is(joined.as_ref().map(Uname::domainname), name)) {
         rustix::system::setdomainname(name.as_bytes()).step(|| format!("set the domainname {name:?}"))?;
     }
     Ok(())
