@@ -17,20 +17,9 @@ fn engine_bundle(lab: &Lab, file: &str) -> Bundle {
     let front = if with_init { init } else { Vec::new() };
     bundle.config["process"]["args"] = front.into_iter().chain([json!("/bin/probe")]).collect();
     if view() == View::V2 {
-        drop_resources_without_controller(&mut bundle);
+        bundle.drop_limits_without_controller();
     }
     bundle
-}
-
-/// The pure-v2 view has next to no controllers: limits that need them can not be asked for there.
-fn drop_resources_without_controller(bundle: &mut Bundle) {
-    for section in ["memory", "cpu", "pids"] {
-        if !host::has_controller(section)
-            && let Some(resources) = bundle.config["linux"]["resources"].as_object_mut()
-        {
-            resources.remove(section);
-        }
-    }
 }
 
 /// What every one of them must show: its own answers, at these places of the probe's report.
@@ -186,7 +175,7 @@ fn every_configuration_has_a_plan() {
         let mut bundle = lab.bundle();
         bundle.engine_configuration(&name);
         if view() == View::V2 {
-            drop_resources_without_controller(&mut bundle);
+            bundle.drop_limits_without_controller();
         }
         bundle.save();
         let finished = lab.runtime(["plan", "--format", "json", "--bundle", bundle.path_text()]).run().ok();

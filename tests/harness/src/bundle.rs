@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::host;
 use crate::lab::{self, Lab};
 use crate::program::{install, install_text};
 
@@ -82,6 +83,17 @@ impl Bundle {
             }
         }
         self.config = config;
+    }
+
+    /// Drops limits for which this machine's layout has no controller, which the pure-v2 view of a hybrid machine hardly has.
+    pub fn drop_limits_without_controller(&mut self) {
+        for section in ["memory", "cpu", "pids"] {
+            if !host::has_controller(section)
+                && let Some(resources) = self.config["linux"]["resources"].as_object_mut()
+            {
+                resources.remove(section);
+            }
+        }
     }
 
     /// A mount of the configuration by its destination.

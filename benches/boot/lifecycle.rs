@@ -1,0 +1,32 @@
+//! `create`, `start` and `delete` as an engine calls them, instead of one `run`.
+
+use std::fs;
+use std::time::Instant;
+
+use pipkin_harness::{Bundle, Lab, adopt};
+use pipkin_measure::{Comparison, Contender};
+
+use crate::side_by_side::{Options, Runtime, finish, runtimes};
+
+/// Milliseconds of all three commands, and of the container between them.
+pub fn compare(lab: &Lab, options: &Options) -> Option<Comparison> {
+    let bundle = &super::default_bundle(lab);
+    let mut contenders = Vec::new();
+    for runtime in runtimes(lab) {
+        contenders.push((runtime.name.to_owned(), Contender::new(runtime.name, move || once(lab, &runtime, bundle))));
+    }
+    Some(options.compare("create + start + delete, default configuration", options.rounds, contenders))
+}
+
+fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<f64, String> {
+    let (id, pid_file) = (lab.name(), lab.path("pid"));
+    let pid_text = pid_file.to_str().expect("plain words");
+    let started = Instant::now();
+    finish(&mut runtime.command(["create", "--bundle", bundle.path_text(), "--pid-file", pid_text, id]))?;
+    finish(&mut runtime.command(["start", id]))?;
+    let pid = fs::read_to_string(&pid_file).map_err(|error| format!("{pid_text}: {error}"))?;
+    // The bench is what an engine's monitor is: the container's parent once its launcher has ended.
+    adopt(pid.trim().parse().map_err(|error| format!("{pid_text}: {error}"))?);
+    finish(&mut runtime.command(["delete", id]))?;
+    Ok(started.elapsed().as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,75 @@
+//! Memory: at most while a container boots, and what a created and a running container hold of the runtime.
+
+use std::fs;
+
+use pipkin_harness::{Bundle, Lab};
+use pipkin_measure::Comparison;
+
+use crate::side_by_side::{Options, Runtime, finish, runtimes};
+
+/// Prints a table. kB, private: what would be free without it.
+pub fn report(lab: &Lab, _: &Options) -> Option<Comparison> {
+    println!(
+        "\nmemory, kB: peak of `run` (resident), held by a created container, held by `run` while its program runs (private)"
+    );
+    println!("  {:24}{:>10}{:>10}{:>10}", "", "peak", "created", "running");
+    for runtime in runtimes(lab) {
+        match figures(lab, &runtime) {
+            Ok([peak, created, running]) => println!("  {:24}{peak:>10}{created:>10}{running:>10}", runtime.name),
+            Err(error) => println!("  {}: left out: {error}", runtime.name),
+        }
+    }
+    None
+}
+
+fn figures(lab: &Lab, runtime: &Runtime) -> Result<[u64; 3], String> {
+    let bundle = super::default_bundle(lab);
+    let mut sleeping = lab.bundle();
+    sleeping.args(["/bin/sleep", "100000"]);
+    sleeping.save();
+    Ok([peak(lab, runtime, &bundle)?, created(lab, runtime, &bundle)?, running(lab, runtime, &sleeping)?])
+}
+
+/// The largest resident set of any process of `run`, by busybox's `time`, which is small itself.
+fn peak(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
+    let program = lab.program(bundle.rootfs("/bin/busybox")).args(["time", "-v"]).arg(&runtime.path);
+    let finished =
+        program.arg("--root").arg(&runtime.root).args(["run", "--bundle", bundle.path_text(), lab.name()]).run();
+    let text = finished.stderr();
+    let line = text.lines().find(|line| line.contains("Maximum resident set size"));
+    let figure = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    figure.ok_or_else(|| finished.all())
+}
+
+fn created(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
+    let pid_file = lab.path("pid");
+    let pid_text = pid_file.to_str().expect("plain words");
+    finish(&mut runtime.command(["create", "--bundle", bundle.path_text(), "--pid-file", pid_text, lab.name()]))?;
+    let figure = fs::read_to_string(&pid_file).map_err(|error| error.to_string()).and_then(|pid| private(pid.trim()));
+    finish(&mut runtime.command(["delete", "--force", lab.name()]))?;
+    figure
+}
+
+/// What stays of `run` itself beside a program in the foreground.
+fn running(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
+    let pid_file = lab.path("running-pid");
+    let pid_text = pid_file.to_str().expect("plain words");
+    let mut command = runtime.command(["run", "--bundle", bundle.path_text(), "--pid-file", pid_text, lab.name()]);
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    pipkin_harness::await_true("the container's program runs", || {
+        let pid = fs::read_to_string(&pid_file).unwrap_or_default();
+        fs::read_to_string(format!("/proc/{}/comm", pid.trim())).is_ok_and(|name| name.trim() == "sleep")
+    });
+    let figure = private(&child.id().to_string());
+    finish(&mut runtime.command(["delete", "--force", lab.name()]))?;
+    child.wait().map_err(|error| error.to_string())?;
+    figure
+}
+
+/// Private memory of a process, kB (proc_pid_smaps(5)).
+fn private(pid: &str) -> Result<u64, String> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    let figures = text.lines().filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
+    Ok(figures.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).sum())
+}

@@ -1,0 +1,153 @@
+//! Measures programs side by side, as `pipkin bench` and the benches do.
+//!
+//! A machine is never quiet: whatever else it does must hit all contenders alike. So they run in turn within each round, in an order
+//! that rotates, and are compared round by round; what is reported is the median of these ratios, with its quartiles.
+
+mod chart;
+mod samples;
+mod table;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+pub use chart::svg;
+pub use samples::{Samples, Spread};
+
+/// Something to measure: a name, and a closure that does it once and gives the figure, in the comparison's unit.
+pub struct Contender<'a> {
+    name: String,
+    once: Box<dyn FnMut() -> Result<f64, String> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    /// A contender; the closure's error says why it can not take part.
+    pub fn new(name: impl Into<String>, once: impl FnMut() -> Result<f64, String> + 'a) -> Self {
+        Self { name: name.into(), once: Box::new(once) }
+    }
+}
+
+/// One measured contender.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// A figure for each round.
+    pub samples: Samples,
+}
+
+/// Contenders that did the same work in the same rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Comparison {
+    /// What was measured, in a line.
+    pub title: String,
+    /// Of the figures: `ms`, `us`, `kB`.
+    pub unit: String,
+    /// How often each contender ran.
+    pub rounds: usize,
+    /// In the order in which the contenders were given. Ratios are to the first one.
+    pub rows: Vec<Row>,
+    /// Who could not take part, and why.
+    pub left_out: Vec<(String, String)>,
+}
+
+impl Comparison {
+    /// Lets each contender run three times to warm up, which also finds those that can not do the work here, and then `rounds` times in turn.
+    ///
+    /// # Errors
+    /// When a contender that could do the work fails later: a figure of a failed run is worth nothing.
+    pub fn run(
+        title: impl Into<String>,
+        unit: &str,
+        rounds: usize,
+        contenders: Vec<Contender<'_>>,
+    ) -> Result<Self, String> {
+        let mut left_out = Vec::new();
+        let mut able = Vec::new();
+        for mut contender in contenders {
+            match (0..3.min(rounds)).try_for_each(|_| (contender.once)().map(drop)) {
+                Ok(()) => able.push((contender, Samples::default())),
+                Err(error) => left_out.push((contender.name, error)),
+            }
+        }
+        let count = able.len();
+        for round in 0..rounds {
+            for turn in 0..count {
+                // Everybody comes after everybody in the end.
+                let (contender, samples) = &mut able[(turn + round) % count];
+                let sample = (contender.once)()
+                    .map_err(|error| format!("{} failed in round {round}: {error}", contender.name))?;
+                samples.push(sample);
+            }
+        }
+        let rows = able.into_iter().map(|(contender, samples)| Row { name: contender.name, samples }).collect();
+        Ok(Self { title: title.into(), unit: unit.to_owned(), rounds, rows, left_out })
+    }
+
+    /// The ratio of a row to the first one, round by round; `None` for the first row itself.
+    pub fn ratio(&self, row: &Row) -> Option<Samples> {
+        let first = self.rows.first().filter(|first| first.name != row.name)?;
+        Some(row.samples.divided_by(&first.samples))
+    }
+
+    /// What [`Comparison::json`] has written. `None` when something is missing in it.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let row = |row: &Value| {
+            let samples = row["samples"].as_array()?.iter().map(Value::as_f64).collect::<Option<Samples>>()?;
+            Some(Row { name: text(&row["name"])?, samples })
+        };
+        let left_out = |entry: &Value| Some((text(&entry["name"])?, text(&entry["why"])?));
+        Some(Self {
+            title: text(&value["title"])?,
+            unit: text(&value["unit"])?,
+            rounds: value["rounds"].as_u64()?.try_into().ok()?,
+            rows: value["rows"].as_array()?.iter().map(row).collect::<Option<_>>()?,
+            left_out: value["left_out"].as_array()?.iter().map(left_out).collect::<Option<_>>()?,
+        })
+    }
+
+    /// All of it, samples included.
+    pub fn json(&self) -> Value {
+        let rows: Vec<Value> = self
+            .rows
+            .iter()
+            .map(|row| {
+                json!({
+                    "name": row.name,
+                    "samples": row.samples.as_slice(),
+                    "spread": row.samples.spread().json(),
+                    "times_the_first": self.ratio(row).map(|ratio| ratio.spread().json()),
+                })
+            })
+            .collect();
+        json!({
+            "title": self.title, "unit": self.unit, "rounds": self.rounds, "rows": rows,
+            "left_out": self.left_out.iter().map(|(name, why)| json!({"name": name, "why": why})).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A bench's whole result: what was compared, and on which machine.
+pub fn document(bench: &str, comparisons: &[Comparison]) -> Value {
+    json!({
+        "bench": bench, "machine": machine(),
+        "comparisons": comparisons.iter().map(Comparison::json).collect::<Vec<_>>(),
+    })
+}
+
+/// The machine in the words that a reader of the figures needs: kernel, processor, how many, and how busy it is.
+pub fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let processor = read("/proc/cpuinfo");
+    let processor =
+        processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let layout = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1 or hybrid" };
+    json!({
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+        "processor": processor,
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "cgroups": layout,
+        "loadavg": read("/proc/loadavg").trim(),
+    })
+}
