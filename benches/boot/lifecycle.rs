@@ -3,8 +3,9 @@
 use std::fs;
 use std::time::Instant;
 
-use pipkin_harness::{Bundle, Lab, adopt};
+use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Contender};
+use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::side_by_side::{Options, Runtime, finish, runtimes};
 
@@ -26,7 +27,8 @@ fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<f64, String> {
     finish(&mut runtime.command(["start", id]))?;
     let pid = fs::read_to_string(&pid_file).map_err(|error| format!("{pid_text}: {error}"))?;
     // The bench is what an engine's monitor is: the container's parent once its launcher has ended.
-    adopt(pid.trim().parse().map_err(|error| format!("{pid_text}: {error}"))?);
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(|| format!("{pid_text}: no pid in it"))?;
+    waitpid(Some(pid), WaitOptions::empty()).map_err(|error| format!("wait for {id}: {error}"))?;
     finish(&mut runtime.command(["delete", id]))?;
     Ok(started.elapsed().as_secs_f64() * 1000.0)
 }

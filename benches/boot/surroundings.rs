@@ -40,7 +40,7 @@ pub fn among_a_thousand(lab: &Lab, options: &Options) -> Option<Comparison> {
     let alone = runtime("pipkin-runtime", "state-alone");
     let crowded = runtime("pipkin-runtime, 1,000 there", "state-crowd");
     let crowd = Crowd::new(lab, crowded.clone());
-    let boot = |runtime: Runtime| ("pipkin-runtime".to_owned(), super::runtime_boot(runtime, bundle, lab.name()));
+    let boot = |runtime| ("pipkin-runtime".to_owned(), super::runtime_boot(runtime, bundle, &[lab.name()]).1);
     let contenders = [alone, crowded].map(boot).into();
     let title = "boot among 1,000 running containers, default configuration";
     let comparison = options.compare(title, options.rounds, contenders);

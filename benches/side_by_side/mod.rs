@@ -86,6 +86,9 @@ impl Options {
 pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
     let options = Options::parse(rounds);
     let Some(lab) = Lab::root() else { return };
+    for (name, hint) in PEERS.iter().filter(|(name, _)| host::which(name).is_none()) {
+        println!("{name} is not installed in this view ({hint})");
+    }
     let chosen = options.chosen(settings);
     let mut comparisons: Vec<Comparison> = chosen.iter().filter_map(|(_, measure)| measure(&lab, &options)).collect();
     if host::view() == View::Hybrid && !options.one_view {
@@ -135,21 +138,19 @@ pub struct Runtime {
     pub root: PathBuf,
 }
 
-/// `pipkin-runtime`, and those of its peers that are installed; a hint for each that is not.
+/// Who is measured beside `pipkin-runtime`, and how to install it.
+const PEERS: [(&str, &str); 3] = [
+    ("runc", "apt-get install runc"),
+    ("crun", "mmdebstrap --variant=minbase --include=crun trixie DIR, then --usr DIR/usr"),
+    ("youki", "cargo install youki --features v1,v2,systemd,seccomp"),
+];
+
+/// `pipkin-runtime`, and those of its peers that are installed.
 pub fn runtimes(lab: &Lab) -> Vec<Runtime> {
-    let hints = [
-        ("runc", "apt-get install runc"),
-        ("crun", "mmdebstrap --variant=minbase --include=crun trixie DIR, then --usr DIR/usr"),
-        ("youki", "cargo install youki --features v1,v2,systemd,seccomp"),
-    ];
-    let mut all = vec![("pipkin-runtime", lab.product_path("pipkin-runtime"))];
-    for (name, hint) in hints {
-        match host::which(name) {
-            Some(path) => all.push((name, path)),
-            None => println!("{name} is not installed here ({hint})"),
-        }
-    }
-    all.into_iter().map(|(name, path)| Runtime { name, path, root: lab.path(format!("state-{name}")) }).collect()
+    let own = ("pipkin-runtime", lab.product_path("pipkin-runtime"));
+    let peers = PEERS.iter().filter_map(|(name, _)| Some((*name, host::which(name)?)));
+    let runtime = |(name, path)| Runtime { name, path, root: lab.path(format!("state-{name}")) };
+    std::iter::once(own).chain(peers).map(runtime).collect()
 }
 
 impl Runtime {
@@ -172,5 +173,11 @@ pub fn milliseconds(command: &mut Command) -> Result<f64, String> {
 pub fn finish(command: &mut Command) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if status.success() { Ok(()) } else { Err(status.to_string()) }
+    if status.success() { Ok(()) } else { Err(reason(command).unwrap_or_else(|| status.to_string())) }
+}
+
+/// What a command that failed says when it is asked once more; `None` when it does not fail again.
+fn reason(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::piped()).output().ok().filter(|output| !output.status.success())?;
+    Some(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }
