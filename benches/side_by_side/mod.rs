@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use pipkin_harness::host::{self, View};
 use pipkin_harness::Lab;
+use pipkin_harness::host::{self, View};
 use pipkin_measure::{Comparison, Contender, document, svg};
 use serde_json::Value;
 
