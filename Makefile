@@ -23,9 +23,11 @@ test: ## Everything that is checked: format, lints, unit tests, containers on bo
 test-vm: ## What needs more than this machine: pure cgroup v2 with all controllers, systemd, AppArmor; in an emulated one
 	@CARGO="$(CARGO)" tests/vm/run.sh
 
-bench: ## Boot time, side by side with other runtimes and with the kernel's own price (root)
+bench: ## Boot, exec, loading of images, the init: side by side with other runtimes and with the kernel's own price (root)
 	$(CARGO) build --release --locked --workspace
-	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench boot
+	for bench in boot exec unpack init; do \
+		PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench $$bench || exit; \
+	done
 
 install: build ## Install to PREFIX (/usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pipkin

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use pipkin_harness::{Bundle, Lab};
+use pipkin_harness::{Bundle, Lab, adopt, host};
 use pipkin_measure::Comparison;
 
 use crate::side_by_side::{Options, Runtime, finish, runtimes};
@@ -30,22 +30,23 @@ fn figures(lab: &Lab, runtime: &Runtime) -> Result<[u64; 3], String> {
     Ok([peak(lab, runtime, &bundle)?, created(lab, runtime, &bundle)?, running(lab, runtime, &sleeping)?])
 }
 
-/// The largest resident set of any process of `run`, by busybox's `time`, which is small itself.
+/// The largest resident set of any process of `run`, by GNU time (its 1 MB is the least that it can see).
 fn peak(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
-    let program = lab.program(bundle.rootfs("/bin/busybox")).args(["time", "-v"]).arg(&runtime.path);
-    let finished =
-        program.arg("--root").arg(&runtime.root).args(["run", "--bundle", bundle.path_text(), lab.name()]).run();
-    let text = finished.stderr();
-    let line = text.lines().find(|line| line.contains("Maximum resident set size"));
-    let figure = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
-    figure.ok_or_else(|| finished.all())
+    let time = host::which("time").ok_or("time is not installed (apt-get install time)")?;
+    let program = lab.program(time).args(["-f", "%M"]).arg(&runtime.path).arg("--root").arg(&runtime.root);
+    let finished = program.args(["run", "--bundle", bundle.path_text(), lab.name()]).run();
+    let figure = finished.stderr().lines().last().and_then(|line| line.trim().parse().ok());
+    figure.filter(|_| finished.status.success()).ok_or_else(|| finished.all())
 }
 
 fn created(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
     let pid_file = lab.path("pid");
     let pid_text = pid_file.to_str().expect("plain words");
     finish(&mut runtime.command(["create", "--bundle", bundle.path_text(), "--pid-file", pid_text, lab.name()]))?;
-    let figure = fs::read_to_string(&pid_file).map_err(|error| error.to_string()).and_then(|pid| private(pid.trim()));
+    let pid = fs::read_to_string(&pid_file).map_err(|error| format!("{pid_text}: {error}"))?;
+    let figure = private(pid.trim());
+    // Who does not wait for it keeps it as a zombie, which crun takes for alive.
+    adopt(pid.trim().parse().map_err(|error| format!("{pid_text}: {error}"))?);
     finish(&mut runtime.command(["delete", "--force", lab.name()]))?;
     figure
 }

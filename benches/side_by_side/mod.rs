@@ -173,7 +173,7 @@ pub fn milliseconds(command: &mut Command) -> Result<f64, String> {
 pub fn finish(command: &mut Command) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if status.success() { Ok(()) } else { Err(reason(command).unwrap_or_else(|| status.to_string())) }
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {}", reason(command).unwrap_or_else(|| status.to_string()))) }
 }
 
 /// What a command that failed says when it is asked once more; `None` when it does not fail again.
