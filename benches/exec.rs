@@ -3,12 +3,15 @@
 //! `cargo bench --profile dev --bench exec`; root; `PIPKIN_BIN_DIR` names the release programs.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench that can not be set up must stop, and say where")]
 
+#[path = "side_by_side/runtimes.rs"]
+mod runtimes;
 mod side_by_side;
 
 use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Contender};
 
-use side_by_side::{Options, Runtime, finish, milliseconds, runtimes};
+use runtimes::{Runtime, runtimes};
+use side_by_side::{Options, finish, milliseconds};
 
 fn main() {
     side_by_side::run("exec", 100, &[("exec", compare)]);

@@ -6,7 +6,8 @@ use std::time::Instant;
 use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Contender};
 
-use crate::side_by_side::{Options, Runtime, runtimes};
+use crate::runtimes::{Runtime, runtimes};
+use crate::side_by_side::Options;
 
 /// Milliseconds from the start of the first of `count` containers until the last one has ended: the slowest one's time, and the throughput.
 pub fn compare(lab: &Lab, options: &Options, count: usize) -> Option<Comparison> {

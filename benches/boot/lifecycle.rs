@@ -7,7 +7,8 @@ use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Contender};
 use rustix::process::{Pid, WaitOptions, waitpid};
 
-use crate::side_by_side::{Options, Runtime, finish, runtimes};
+use crate::runtimes::{Runtime, runtimes};
+use crate::side_by_side::{Options, finish};
 
 /// Milliseconds of all three commands, and of the container between them.
 pub fn compare(lab: &Lab, options: &Options) -> Option<Comparison> {

@@ -7,6 +7,8 @@
 mod at_once;
 mod lifecycle;
 mod memory;
+#[path = "../side_by_side/runtimes.rs"]
+mod runtimes;
 #[path = "../side_by_side/mod.rs"]
 mod side_by_side;
 mod surroundings;
@@ -18,7 +20,8 @@ use pipkin_harness::{Bundle, Lab, host};
 use pipkin_measure::{Comparison, Contender};
 use serde_json::json;
 
-use side_by_side::{Options, Runtime, Setting, milliseconds, runtimes};
+use runtimes::{Runtime, runtimes};
+use side_by_side::{Options, Setting, milliseconds};
 
 const SETTINGS: &[Setting] = &[
     ("default", default_configuration),

@@ -5,7 +5,8 @@ use std::fs;
 use pipkin_harness::{Bundle, Lab, adopt, host};
 use pipkin_measure::Comparison;
 
-use crate::side_by_side::{Options, Runtime, finish, runtimes};
+use crate::runtimes::{Runtime, runtimes};
+use crate::side_by_side::{Options, finish};
 
 /// Prints a table. kB, private: what would be free without it.
 pub fn report(lab: &Lab, _: &Options) -> Option<Comparison> {

@@ -5,7 +5,8 @@ use std::fs;
 use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::Comparison;
 
-use crate::side_by_side::{Options, Runtime, finish};
+use crate::runtimes::Runtime;
+use crate::side_by_side::{Options, finish};
 
 const CROWD: usize = 1000;
 

@@ -1,4 +1,4 @@
-//! What the benches of the runtime share: their options, both cgroup layouts, and the runtimes to compare.
+//! What the benches share: their options, both cgroup layouts, and timing of programs.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -86,9 +86,6 @@ impl Options {
 pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
     let options = Options::parse(rounds);
     let Some(lab) = Lab::root() else { return };
-    for (name, hint) in PEERS.iter().filter(|(name, _)| host::which(name).is_none()) {
-        println!("{name} is not installed in this view ({hint})");
-    }
     let chosen = options.chosen(settings);
     let mut comparisons: Vec<Comparison> = chosen.iter().filter_map(|(_, measure)| measure(&lab, &options)).collect();
     if host::view() == View::Hybrid && !options.one_view {
@@ -127,41 +124,6 @@ fn in_pure_v2(lab: &Lab, options: &Options) -> Vec<Comparison> {
     comparisons.iter().map(|value| Comparison::from_json(value).expect("a comparison")).collect()
 }
 
-/// An OCI runtime that takes part.
-#[derive(Clone)]
-pub struct Runtime {
-    /// Its name.
-    pub name: &'static str,
-    /// Where it is.
-    pub path: PathBuf,
-    /// Where it keeps its state in this bench.
-    pub root: PathBuf,
-}
-
-/// Who is measured beside `pipkin-runtime`, and how to install it.
-const PEERS: [(&str, &str); 3] = [
-    ("runc", "apt-get install runc"),
-    ("crun", "mmdebstrap --variant=minbase --include=crun trixie DIR, then --usr DIR/usr"),
-    ("youki", "cargo install youki --features v1,v2,systemd,seccomp"),
-];
-
-/// `pipkin-runtime`, and those of its peers that are installed.
-pub fn runtimes(lab: &Lab) -> Vec<Runtime> {
-    let own = ("pipkin-runtime", lab.product_path("pipkin-runtime"));
-    let peers = PEERS.iter().filter_map(|(name, _)| Some((*name, host::which(name)?)));
-    let runtime = |(name, path)| Runtime { name, path, root: lab.path(format!("state-{name}")) };
-    std::iter::once(own).chain(peers).map(runtime).collect()
-}
-
-impl Runtime {
-    /// The runtime with its state root and these arguments.
-    pub fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
-        let mut command = Command::new(&self.path);
-        command.arg("--root").arg(&self.root).args(args);
-        command
-    }
-}
-
 /// Milliseconds from before the start to after the end of a program; the error when it does not do its work.
 pub fn milliseconds(command: &mut Command) -> Result<f64, String> {
     let started = Instant::now();
@@ -173,7 +135,11 @@ pub fn milliseconds(command: &mut Command) -> Result<f64, String> {
 pub fn finish(command: &mut Command) -> Result<(), String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status().map_err(|error| format!("{}: {error}", command.get_program().display()))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {}", reason(command).unwrap_or_else(|| status.to_string()))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {}", reason(command).unwrap_or_else(|| status.to_string())))
+    }
 }
 
 /// What a command that failed says when it is asked once more; `None` when it does not fail again.

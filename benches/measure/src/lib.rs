@@ -52,7 +52,8 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Lets each contender run three times to warm up, which also finds those that can not do the work here, and then `rounds` times in turn.
+    /// Lets each contender warm up by one to three runs, which also find those that can not do the work here, and then run `rounds` times in
+    /// turn.
     ///
     /// # Errors
     /// When a contender that could do the work fails later: a figure of a failed run is worth nothing.
@@ -65,7 +66,7 @@ impl Comparison {
         let mut left_out = Vec::new();
         let mut able = Vec::new();
         for mut contender in contenders {
-            match (0..3.min(rounds)).try_for_each(|_| (contender.once)().map(drop)) {
+            match (0..(rounds / 5).clamp(1, 3)).try_for_each(|_| (contender.once)().map(drop)) {
                 Ok(()) => able.push((contender, Samples::default())),
                 Err(error) => left_out.push((contender.name, error)),
             }
