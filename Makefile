@@ -25,7 +25,7 @@ test-vm: ## What needs more than this machine: pure cgroup v2 with all controlle
 
 bench: ## Boot, exec, loading of images, the init: side by side with other runtimes and with the kernel's own price (root)
 	$(CARGO) build --release --locked --workspace
-	for bench in boot exec unpack init; do \
+	for bench in boot exec init unpack; do \
 		PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench $$bench || exit; \
 	done
 
