@@ -5,8 +5,11 @@ CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 BIN := $(TARGET_DIR)/$(TRIPLE)/release
+BASH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: help build run test test-vm bench install uninstall
+.PHONY: help build run test test-vm bench docs install uninstall
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -29,11 +32,29 @@ bench: ## Boot, exec, loading of images, the init: side by side with other runti
 		PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench $$bench || exit; \
 	done
 
+docs: ## Make the man pages and shell completions anew
+	$(CARGO) build --locked -p pipkin-init
+	PIPKIN_UPDATE_DOCS=1 $(CARGO) test --locked --test documentation man_pages
+
 install: build ## Install to PREFIX (/usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/pipkin
 	install -m 755 $(BIN)/pipkin $(BIN)/pipkin-runtime $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(BIN)/pipkin-init $(BIN)/pipkin-hello $(DESTDIR)$(PREFIX)/libexec/pipkin/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 docs/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -d $(BASH_COMPLETIONS) $(ZSH_COMPLETIONS) $(FISH_COMPLETIONS)
+	for program in pipkin pipkin-runtime pipkin-init; do \
+	    install -m 644 docs/completions/$$program.bash $(BASH_COMPLETIONS)/$$program; \
+	    install -m 644 docs/completions/_$$program $(ZSH_COMPLETIONS)/; \
+	    install -m 644 docs/completions/$$program.fish $(FISH_COMPLETIONS)/; \
+	done
 
 uninstall: ## Remove what `make install` installed
 	rm -f $(DESTDIR)$(PREFIX)/bin/pipkin $(DESTDIR)$(PREFIX)/bin/pipkin-runtime
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/pipkin
+	for page in docs/man/*.1; do rm -f $(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/}; done
+	for page in docs/man/*.8; do rm -f $(DESTDIR)$(PREFIX)/share/man/man8/$${page##*/}; done
+	for program in pipkin pipkin-runtime pipkin-init; do \
+	    rm -f $(BASH_COMPLETIONS)/$$program $(ZSH_COMPLETIONS)/_$$program $(FISH_COMPLETIONS)/$$program.fish; \
+	done

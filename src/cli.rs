@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use pipkin_images::store::Store;
 use rustix::time::Timespec;
 
@@ -69,6 +69,11 @@ enum Verb {
     Import(Box<import::Arguments>),
     Images(images::Arguments),
     Rmi(rmi::Arguments),
+}
+
+/// The definitions behind `--help`.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line and carries it out; answers the exit code. `started`: `CLOCK_MONOTONIC` at the start.

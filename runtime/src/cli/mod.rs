@@ -94,6 +94,11 @@ enum Command {
     Update(update::Update),
 }
 
+/// The definitions behind `--help`, for man pages and completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses, runs, and turns the result into an exit status.
 pub fn main() -> u8 {
     let cli = match one_command::parse().map_or_else(Cli::try_parse, Ok) {

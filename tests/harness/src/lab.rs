@@ -96,6 +96,11 @@ impl Lab {
         lab
     }
 
+    /// The directory that holds the programs under test.
+    pub fn programs() -> PathBuf {
+        programs()
+    }
+
     /// The word that all names of this lab contain.
     pub fn name(&self) -> &str {
         &self.name
