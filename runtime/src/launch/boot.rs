@@ -223,6 +223,9 @@ fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
 pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channel: &Channel) -> Result<Child> {
     let mut early = Vec::new();
     let result = loop {
+        if let Some(first) = &first {
+            wait_for_word(first, channel)?;
+        }
         match channel.receive::<Report>()? {
             Some((Report::Cloned(pid), _)) => match Pid::from_raw(pid) {
                 Some(pid) => break Child::adopted(pid),
@@ -248,11 +251,32 @@ pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channe
     result
 }
 
+/// Until there is something to receive. A stage that was killed after it cloned can not say any more as what it goes on, and
+/// the clone, which holds the channel as well, waits: it ends when the channel does.
+fn wait_for_word(stage: &Child, channel: &Channel) -> Result<()> {
+    loop {
+        let mut waiting = [PollFd::new(channel, PollFlags::IN), PollFd::new(stage, PollFlags::IN)];
+        match rustix::event::poll(&mut waiting, None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::system("wait for the stage", errno)),
+            Ok(_) => {
+                let (word, ended) = (!waiting[0].revents().is_empty(), !waiting[1].revents().is_empty());
+                // Its last word may have come between the two looks of one poll(2).
+                return if word || !ended || is_readable(channel) { Ok(()) } else { Err(gone(Some(stage))) };
+            }
+        }
+    }
+}
+
+/// Whether there is something to receive, now.
+fn is_readable(channel: &Channel) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// When the stage has failed already, what it says is the cause of whatever then failed here.
 pub(super) fn first_cause(error: Error, channel: &Channel) -> Error {
-    let mut waiting = [PollFd::new(channel, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    while rustix::event::poll(&mut waiting, Some(&now)).is_ok_and(|ready| ready > 0) {
+    while is_readable(channel) {
         match channel.receive_report() {
             Ok(Some((Report::Failed(cause), _))) => return cause,
             Ok(Some(_)) => {}
