@@ -298,6 +298,25 @@ fn limits_are_set_changed_and_measured() {
 }
 
 #[test]
+fn without_cgroups() {
+    let Some(podman) = podman() else { return };
+    if podman.enclosure.lab().is_peer() {
+        return skipped("runc has no --cgroup-manager");
+    }
+    let report: Value = serde_json::from_str(&podman.run(&[
+        "run",
+        "--rm",
+        "--network=none",
+        "--cgroups=disabled",
+        "localhost/t",
+        "/bin/probe",
+    ]))
+    .unwrap();
+    let cgroups = report["cgroup"].to_string();
+    assert!(!cgroups.contains("libpod-") && !cgroups.contains(podman.enclosure.lab().name()), "{cgroups}");
+}
+
+#[test]
 fn other_namespaces_and_settings() {
     let Some(podman) = podman() else { return };
     let host = podman.report(&["--network=host", "--pid=host", "--ipc=host", "--uts=host", "--cgroupns=host"]);
