@@ -91,6 +91,7 @@ fn go_on(pid: Pid, prey: Option<Pid>, signal: Option<Signal>) {
 }
 
 /// A shell that stops, and will become the program when it is continued.
+#[allow(clippy::zombie_processes, reason = "waited for by the tracer, with waitpid")]
 fn stopped_before_exec(lab: &Lab, arguments: &[&str]) -> Pid {
     let said = |name: &str| File::create(lab.path(name)).unwrap();
     let child = Command::new("/bin/sh")
