@@ -23,6 +23,8 @@ pub enum Kind {
     CommandNotFound,
     /// The container's program can not be executed (126 to a shell).
     CommandNotExecutable,
+    /// What is kept of a container can not be read.
+    Damaged,
     /// Somebody asked for the end (SIGINT, SIGTERM) before it was done.
     Interrupted,
     /// The kernel refused something.

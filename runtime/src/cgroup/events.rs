@@ -54,9 +54,19 @@ impl Events {
 
     /// Waits until `key` is `wanted` or the cgroup is gone; false when that takes longer than [`PATIENCE`].
     pub fn wait(&self, key: &str, wanted: u32) -> Result<bool> {
+        self.wait_until(|| Ok(self.get(key)?.is_none_or(|value| value == wanted)))
+    }
+
+    /// Waits until every process in it is frozen, and is false as in [`Events::wait`]. Processes that end while they are
+    /// being frozen can leave an empty cgroup that the kernel never calls frozen: that counts, too.
+    pub fn wait_until_frozen(&self) -> Result<bool> {
+        self.wait_until(|| Ok(self.get("frozen")? != Some(0) || self.get("populated")? == Some(0)))
+    }
+
+    fn wait_until(&self, done: impl Fn() -> Result<bool>) -> Result<bool> {
         let deadline = Instant::now() + PATIENCE;
         // Read before the poll: the kernel reports every change since the last read.
-        while self.get(key)?.is_some_and(|value| value != wanted) {
+        while !done()? {
             if !wait_for(self.file.as_fd(), PollFlags::PRI, deadline)? {
                 return Ok(false);
             }

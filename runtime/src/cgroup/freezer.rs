@@ -60,7 +60,7 @@ impl Cgroup {
             match file::write(handle, "cgroup.freeze", if freeze { "1" } else { "0" }) {
                 Ok(()) => {
                     let Some(events) = Events::open(handle, directory)? else { return Err(nothing_to(verb)) };
-                    return match events.wait("frozen", u32::from(freeze))? {
+                    return match if freeze { events.wait_until_frozen() } else { events.wait("frozen", 0) }? {
                         true => Ok(()),
                         false => Err(too_slow(verb, directory)),
                     };

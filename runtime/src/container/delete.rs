@@ -1,5 +1,6 @@
 //! `delete`: also of what a killed launcher left half made.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -9,6 +10,7 @@ use rustix::process::Signal;
 use super::Runtime;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
+use crate::plan::{self, Hooks, Host, Request, Start};
 use crate::state::{Directory, Identity, Record, Status};
 use crate::{log, trace};
 
@@ -29,19 +31,55 @@ impl Runtime {
             // Another command was faster.
             return if force { Ok(()) } else { directory.lock_existing() };
         }
-        let Some(record) = directory.record()? else {
-            if force {
-                return directory.remove();
-            }
-            return directory.existing_record().map(drop);
-        };
+        if force {
+            return self.remove_whatever_is_there(&directory);
+        }
+        let record = directory.existing_record()?;
         let status = directory.status(&record)?;
-        if !force && !matches!(status, Status::Stopped | Status::Created) {
+        if !matches!(status, Status::Stopped | Status::Created) {
             return Err(Error::new(Kind::State, format!("cannot delete container {id} that is not stopped: {status}"))
                 .remedy("stop it first, or use --force"));
         }
         remove(&directory, &record)
     }
+
+    fn remove_whatever_is_there(&self, directory: &Directory) -> Result<()> {
+        let record = directory.record().or_else(|error| tolerate(error).map(|()| None))?;
+        match record.or_else(|| self.reconstruct(directory)) {
+            Some(record) => remove(directory, &record),
+            None => {
+                end_init(directory, None)?;
+                directory.remove()
+            }
+        }
+    }
+
+    /// What a record that can not be read has said about the cgroup: made from the configuration again, like the first time.
+    /// Hooks do not run: they would be told of a bundle that nobody knows any more. `None`: the container was not even begun.
+    fn reconstruct(&self, directory: &Directory) -> Option<Record> {
+        let spec = directory.configuration().ok()?.spec;
+        let request = Request {
+            id: directory.id(),
+            bundle: Path::new("/"),
+            cgroups: self.cgroups,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            listen_fds: 0,
+            start: Start::OnRequest,
+        };
+        let plan = plan::compile(&request, &spec, &Host::detect().ok()?).ok()?;
+        Some(Record { hooks: Hooks::default(), ..Record::of(&plan, &spec) })
+    }
+}
+
+/// Damage is worth a warning where everything is removed anyway.
+fn tolerate(error: Error) -> Result<()> {
+    if error.kind() != Kind::Damaged {
+        return Err(error);
+    }
+    log::warn(error);
+    Ok(())
 }
 
 /// With `force`, whoever has the lock is not waited for before the container's processes are ended: it may be waiting for
@@ -53,8 +91,8 @@ fn lock(directory: &Directory, force: bool) -> Result<bool> {
     if let Some(there) = directory.try_lock()? {
         return Ok(there);
     }
-    if let Some(record) = directory.record()? {
-        end_init(directory)?;
+    if let Ok(Some(record)) = directory.record() {
+        end_init(directory, Some(&record))?;
         if let Some(cgroup) = &record.cgroup {
             cgroup.open().kill()?;
         }
@@ -73,7 +111,7 @@ fn lock(directory: &Directory, force: bool) -> Result<bool> {
 
 /// Ends what runs, and removes everything; safe to repeat.
 pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
-    end_init(directory)?;
+    end_init(directory, Some(record))?;
     if let Some(cgroup) = &record.cgroup {
         let cgroup = cgroup.open();
         cgroup.kill()?;
@@ -89,8 +127,9 @@ pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
     Ok(())
 }
 
-fn end_init(directory: &Directory) -> Result<()> {
-    let Some(init) = directory.init()? else { return Ok(()) };
+fn end_init(directory: &Directory, record: Option<&Record>) -> Result<()> {
+    let init = directory.init().or_else(|error| tolerate(error).map(|()| None))?;
+    let Some(init) = init else { return Ok(()) };
     let Some(process) = Identity::open(init)? else { return Ok(()) };
     match rustix::process::pidfd_send_signal(&process, Signal::KILL) {
         Ok(()) => {}
@@ -99,8 +138,8 @@ fn end_init(directory: &Directory) -> Result<()> {
             return Err(Error::system(format!("kill process {} of container {}", init.pid, directory.id()), errno));
         }
     }
-    if let Some(record) = directory.record()?
-        && directory.status(&record)? == Status::Paused
+    if let Some(record) = record
+        && directory.status(record)? == Status::Paused
         && let Some(cgroup) = &record.cgroup
     {
         cgroup.open().thaw()?;

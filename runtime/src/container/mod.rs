@@ -51,7 +51,14 @@ impl Runtime {
         let mut views = Vec::new();
         for id in self.store.list()? {
             // Deleted, or not yet made, while the list was read: no error.
-            let Ok(directory) = self.store.open(&id) else { continue };
+            let directory = match self.store.open(&id) {
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) => {
+                    crate::log::warn(error);
+                    continue;
+                }
+                Ok(directory) => directory,
+            };
             match directory.record().and_then(|record| record.map(|record| View::of(&directory, record)).transpose()) {
                 Ok(view) => views.extend(view),
                 Err(error) => crate::log::warn(error),
@@ -75,7 +82,8 @@ impl Runtime {
 
     /// Freezes the container.
     pub fn pause(&self, id: &str) -> Result<()> {
-        let (record, status) = self.lock(id).map(|(_directory, record, status)| (record, status))?;
+        // Locked until it is frozen: a `resume` meanwhile would make it wait without end.
+        let (_directory, record, status) = self.lock(id)?;
         match (status, &record.cgroup) {
             (Status::Running | Status::Created, Some(cgroup)) => cgroup.open().freeze(),
             (Status::Running | Status::Created, None) => Err(Error::new(

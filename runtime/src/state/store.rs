@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
@@ -88,7 +88,10 @@ impl Store {
         let path = self.root.join(id);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::open(&path, flags, Mode::empty()) {
-            Ok(file) => Ok(Directory { id: id.to_owned(), path, file }),
+            Ok(file) => {
+                check_owner(&rustix::fs::fstat(&file).on("stat", &path)?, &path)?;
+                Ok(Directory { id: id.to_owned(), path, file })
+            }
             Err(Errno::NOENT) => Err(Error::new(Kind::NotFound, format!("container {id} does not exist"))),
             Err(errno) => Err(Error::system(format!("open {}", path.display()), errno)),
         }
@@ -229,7 +232,7 @@ impl Directory {
     pub fn configuration(&self) -> Result<Config> {
         let path = self.path.join(CONFIGURATION);
         let text = self.read_bytes(CONFIGURATION)?.ok_or_else(|| {
-            Error::new(Kind::System, format!("{} is not there: the state is damaged", path.display()))
+            Error::new(Kind::Damaged, format!("{} is not there: the state is damaged", path.display()))
         })?;
         config::of_text(&path, text)
     }
@@ -311,7 +314,8 @@ impl Directory {
     pub fn remove(&self) -> Result<()> {
         for name in [START, INIT, CONFIGURATION, RECORD] {
             match rustix::fs::unlinkat(&self.file, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
+                // A directory in the place of a file goes with the rest.
+                Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => {}
                 Err(errno) => return Err(Error::system(format!("remove {}/{name}", self.path.display()), errno)),
             }
         }
@@ -340,21 +344,43 @@ impl Directory {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(bytes) = self.read_bytes(name)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(std::io::Error::from).on("decode", self.path.join(name))
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(&self.path.join(name), error))
     }
 
     fn read_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.path.join(name);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // A pipe in its place must not hold anybody up.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match rustix::fs::openat(&self.file, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(damaged(&path, "it is a symbolic link")),
             Err(errno) => return Err(Error::system(format!("open {}", path.display()), errno)),
         };
+        let stat = rustix::fs::fstat(&file).on("stat", &path)?;
+        check_owner(&stat, &path)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(damaged(&path, "it is not a regular file"));
+        }
         let mut bytes = Vec::new();
         std::fs::File::from(file).take(LARGEST).read_to_end(&mut bytes).on("read", &path)?;
         Ok(Some(bytes))
     }
+}
+
+/// What is read here says which processes and cgroups are killed, so nobody else may have written it.
+fn check_owner(stat: &Stat, path: &Path) -> Result<()> {
+    let own = rustix::process::geteuid().as_raw();
+    if stat.st_uid == own {
+        return Ok(());
+    }
+    let text = format!("{} belongs to user {}, not to {own}: it is not believed", path.display(), stat.st_uid);
+    Err(Error::new(Kind::System, text).remedy("run as that user"))
+}
+
+fn damaged(path: &Path, cause: impl std::fmt::Display) -> Error {
+    Error::new(Kind::Damaged, format!("{} can not be read: {cause}", path.display()))
+        .remedy("remove the container with delete --force")
 }
 
 fn write_all(file: &OwnedFd, bytes: &[u8], path: &Path) -> Result<()> {
