@@ -26,7 +26,7 @@ mirror=http://deb.debian.org/debian
 packages=apparmor,busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
 modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth'
-tests='runtime_lsm runtime_systemd runtime_cgroups runtime_resources runtime_limits runtime_lifecycle runtime_exec cgroup seccomp_kernel'
+tests='runtime_lsm runtime_systemd runtime_cgroups runtime_resources runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp cgroup seccomp_kernel'
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
@@ -100,7 +100,7 @@ make_system() {
 pack_tests() {
     top=$scratch/tests
     mkdir -p "$top/pipkin/bin" "$top/pipkin/modules" "$top/pipkin/tests/deps" "$top$repository/tests/harness" \
-        "$top$target/tmp" "$top/etc/systemd/system/multi-user.target.wants"
+        "$top$repository/runtime" "$top$target/$triple/tmp" "$top$target/tmp" "$top/etc/systemd/system/multi-user.target.wants"
     for program in pipkin pipkin-runtime pipkin-init pipkin-hello; do
         cp "$programs/$program" "$top/pipkin/bin/"
     done

@@ -22,6 +22,7 @@ pub struct Lab {
     user: Option<User>,
     programs: PathBuf,
     runtime: PathBuf,
+    systemd: bool,
     serial: AtomicU32,
 }
 
@@ -85,8 +86,15 @@ impl Lab {
         let name = format!("pkt-{run}-{}-{serial:04}", std::process::id());
         let directory = std::env::temp_dir().join(&name);
         fs::create_dir_all(directory.join("run")).expect("make the lab's directory");
-        let mut lab =
-            Self { name, programs: programs(), runtime: PathBuf::new(), directory, user, serial: AtomicU32::new(0) };
+        let mut lab = Self {
+            name,
+            programs: programs(),
+            runtime: PathBuf::new(),
+            directory,
+            user,
+            systemd: false,
+            serial: AtomicU32::new(0),
+        };
         if let Some(user) = &lab.user {
             lab.programs = copy_programs(&lab.programs, &lab.directory);
             fs::set_permissions(lab.directory.join("run"), fs::Permissions::from_mode(0o700)).expect("chmod");
@@ -99,6 +107,13 @@ impl Lab {
     /// The directory that holds the programs under test.
     pub fn programs() -> PathBuf {
         programs()
+    }
+
+    /// The same lab, but systemd makes the cgroups of its containers: the machine's, or the one of the lab's user.
+    #[must_use]
+    pub fn with_systemd(mut self) -> Self {
+        self.systemd = true;
+        self
     }
 
     /// The word that all names of this lab contain.
@@ -159,8 +174,8 @@ impl Lab {
     pub fn program(&self, program: impl AsRef<Path>) -> Program {
         let program = Program::new(program.as_ref()).env(MARK, &self.name).dir(&self.directory);
         let Some(user) = &self.user else { return program };
-        let program =
-            program.env("HOME", self.path("")).env("XDG_RUNTIME_DIR", self.path("run")).env("USER", &user.name);
+        let run = if self.systemd { format!("/run/user/{}", user.uid).into() } else { self.path("run") };
+        let program = program.env("HOME", self.path("")).env("XDG_RUNTIME_DIR", run).env("USER", &user.name);
         if host::is_root() { program.ids(user.uid, user.gid) } else { program }
     }
 
@@ -181,7 +196,8 @@ impl Lab {
 
     /// The runtime under test, with this lab's state root.
     pub fn runtime<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Program {
-        self.program(&self.runtime).arg("--root").arg(self.state_root()).args(args)
+        let systemd = self.systemd.then_some("--systemd-cgroup");
+        self.program(&self.runtime).arg("--root").arg(self.state_root()).args(systemd).args(args)
     }
 
     /// A bundle with the default configuration for the lab's user and a root file system that has busybox and the probe.

@@ -1,0 +1,188 @@
+//! `--systemd-cgroup`: the container's cgroup is a scope of systemd, and its limits are that scope's properties.
+//! They need a running systemd on cgroup version 2 alone, as in `make test-vm`.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
+use std::fs;
+use std::path::Path;
+
+use pipkin_harness::host::{self, View, view};
+use pipkin_harness::{Bundle, Container, Lab, skipped};
+use serde_json::{Value, json};
+
+/// The lab; a SKIPPED line where there is no systemd.
+fn lab(of: fn() -> Option<Lab>) -> Option<Lab> {
+    if view() != View::V2 || !Path::new("/run/systemd/system").exists() {
+        skipped("no systemd on cgroup version 2 alone");
+        return None;
+    }
+    Some(of()?.with_systemd())
+}
+
+/// systemctl of the manager that makes this lab's scopes.
+fn systemctl(lab: &Lab, args: &[&str]) -> String {
+    let manager = if lab.as_user().is_some() { "--user" } else { "--system" };
+    lab.program("systemctl").arg(manager).args(args).run().ok().stdout().trim().to_owned()
+}
+
+fn show(lab: &Lab, unit: &str, property: &str) -> String {
+    systemctl(lab, &["show", "--value", "--property", property, unit])
+}
+
+fn limited(lab: &Lab, cgroups_path: &str) -> Bundle {
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["cgroupsPath"] = json!(cgroups_path);
+    let resources = &mut bundle.config["linux"]["resources"];
+    resources["memory"] = json!({"limit": 67_108_864, "swap": 100_663_296, "reservation": 33_554_432});
+    resources["cpu"] = json!({"shares": 512, "quota": 20_000, "period": 50_000, "cpus": "0", "mems": "0"});
+    resources["pids"] = json!({"limit": 77});
+    resources["blockIO"] = json!({"weight": 500});
+    resources["unified"] = json!({"memory.high": "50331648"});
+    bundle.args(["/bin/probe", "signal-wait"]);
+    bundle
+}
+
+/// What the properties and the files say, one behind the other.
+fn assert_limits(lab: &Lab, unit: &str, container: &Container<'_>) {
+    for (property, expected) in [
+        ("MemoryMax", "67108864"),
+        ("MemorySwapMax", "33554432"),
+        ("MemoryLow", "33554432"),
+        ("MemoryHigh", "50331648"),
+        ("CPUQuotaPerSecUSec", "400ms"),
+        ("CPUQuotaPeriodUSec", "50ms"),
+        ("AllowedCPUs", "0"),
+        ("AllowedMemoryNodes", "0"),
+        ("TasksMax", "77"),
+        ("IOWeight", "4950"),
+        ("Delegate", "yes"),
+    ] {
+        assert_eq!(show(lab, unit, property), expected, "{property}");
+    }
+    let directory = host::cgroup_directory(container.pid(), "").unwrap();
+    for (file, expected) in [
+        ("memory.max", "67108864"),
+        ("memory.swap.max", "33554432"),
+        ("memory.low", "33554432"),
+        ("memory.high", "50331648"),
+        ("cpu.max", "20000 50000"),
+        ("cpuset.cpus", "0"),
+        ("pids.max", "77"),
+    ] {
+        let text = fs::read_to_string(directory.join(file)).unwrap();
+        assert_eq!(text.trim(), expected, "{file}");
+    }
+    let weight = fs::read_to_string(directory.join("cpu.weight")).unwrap();
+    assert_eq!(show(lab, unit, "CPUWeight"), weight.trim());
+}
+
+/// From `create` to `delete`, with the figures of systemd and the kernel compared at each step.
+fn life_of_a_scope(lab: &Lab, slice: &str) {
+    let bundle = limited(lab, &format!("{slice}:pkt:{}", lab.name()));
+    let unit = format!("pkt-{}.scope", lab.name());
+    let container = lab.create(&bundle);
+    let cgroup = host::cgroup_of(container.pid(), "").unwrap();
+    assert!(cgroup.ends_with(&format!("{slice}/{unit}")), "{cgroup}");
+    assert_limits(lab, &unit, &container);
+    container.start();
+    assert_eq!(show(lab, &unit, "ActiveState"), "active");
+    // Were the limits not properties, systemd would write its own now.
+    systemctl(lab, &["daemon-reload"]);
+    assert_limits(lab, &unit, &container);
+
+    let changes = ["--memory", "134217728", "--memory-swap", "134217728", "--pids-limit", "55", "--cpu-quota", "30000"];
+    container.command("update", &changes, &[]).run().ok();
+    systemctl(lab, &["daemon-reload"]);
+    let directory = host::cgroup_directory(container.pid(), "").unwrap();
+    let file = |name: &str| fs::read_to_string(directory.join(name)).unwrap().trim().to_owned();
+    assert_eq!([file("memory.max"), file("memory.swap.max"), file("pids.max")], ["134217728", "0", "55"]);
+    assert!(file("cpu.max").starts_with("30000 "), "{}", file("cpu.max"));
+    assert_eq!([show(lab, &unit, "MemoryMax"), show(lab, &unit, "TasksMax")], ["134217728", "55"]);
+
+    let text = container.command("events", &["--stats"], &[]).run().ok().stdout();
+    let event: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(event["data"]["pids"]["current"], 1, "systemd's stand-in has left: {event}");
+    container.command("pause", &[], &[]).run().ok();
+    assert_eq!(container.status(), "paused");
+    container.command("resume", &[], &[]).run().ok();
+    container.exec(&[], &["/bin/true"]).run().ok();
+    container.kill("KILL");
+    assert_eq!(container.wait(), 137);
+    container.delete();
+    assert_eq!(show(lab, &unit, "LoadState"), "not-found");
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn a_container_is_a_scope_with_its_limits_as_properties() {
+    let Some(lab) = lab(Lab::root) else { return };
+    life_of_a_scope(&lab, "machine.slice");
+}
+
+#[test]
+fn an_ordinary_users_container_is_a_scope_of_the_users_manager() {
+    let Some(lab) = lab(Lab::user) else { return };
+    life_of_a_scope(&lab, "user.slice");
+}
+
+#[test]
+fn what_fails_leaves_no_unit() {
+    let Some(lab) = lab(Lab::root) else { return };
+    let mut bundle = limited(&lab, &format!(":pkt:{}", lab.name()));
+    let unit = format!("pkt-{}.scope", lab.name());
+    bundle.args(["/bin/true"]);
+    lab.run(&bundle).ok();
+    assert_eq!(show(&lab, &unit, "LoadState"), "not-found");
+    bundle.args(["/bin/no-such-program"]);
+    assert_ne!(lab.run(&bundle).code(), 0);
+    assert_eq!(show(&lab, &unit, "LoadState"), "not-found");
+
+    // systemd knows no such property.
+    bundle.config["annotations"] = json!({"org.systemd.property.NoSuchThing": "true"});
+    bundle.args(["/bin/true"]);
+    let finished = lab.run(&bundle).fails(1, &["systemd refuses to start", "NoSuchThing"]);
+    drop(finished);
+    assert_eq!(show(&lab, &unit, "LoadState"), "not-found");
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn a_name_that_is_taken_is_left_alone() {
+    let Some(lab) = lab(Lab::root) else { return };
+    let bundle = limited(&lab, &format!(":pkt:{}", lab.name()));
+    let container = lab.create(&bundle);
+    container.start();
+    lab.run(&bundle).fails(1, &["exists"]);
+    assert_eq!(container.status(), "running");
+    container.delete_force();
+}
+
+/// Needs no systemd: it is refused before anybody is asked.
+#[test]
+fn annotations_can_not_take_the_scope_over() {
+    let Some(lab) = Lab::root() else { return };
+    if view() != View::V2 {
+        return skipped("the systemd driver is for cgroup version 2 alone");
+    }
+    let lab = lab.with_systemd();
+    for (name, value) in [
+        ("Slice", "'-.slice'"),
+        ("PIDs", "[1]"),
+        ("Delegate", "false"),
+        ("Foo.Bar", "true"),
+        ("ExecStart=/bin/sh", "true"),
+        ("TimeoutStopSec", "'x'\nExecStart=/bin/sh"),
+        ("CollectMode", "'a' 'b'"),
+    ] {
+        let mut bundle = lab.bundle();
+        bundle.config["annotations"] = json!({format!("org.systemd.property.{name}"): value});
+        bundle.args(["/bin/true"]);
+        lab.run(&bundle).fails(1, &[&format!("annotations.org.systemd.property.{name}")]);
+    }
+    for path in ["/a/b", "a:b", "../a.slice:x:y", "s.slice:x:y/../z", "s.slice:x:", "system.slice:x:y\nz"] {
+        let mut bundle = lab.bundle();
+        bundle.config["linux"]["cgroupsPath"] = json!(path);
+        bundle.args(["/bin/true"]);
+        lab.run(&bundle).fails(1, &["linux.cgroupsPath"]);
+    }
+    assert_eq!(lab.leaks(), "");
+}
