@@ -104,7 +104,10 @@ fn life_of_a_scope(lab: &Lab, slice: &str) {
     container.command("pause", &[], &[]).run().ok();
     assert_eq!(container.status(), "paused");
     container.command("resume", &[], &[]).run().ok();
-    container.exec(&[], &["/bin/true"]).run().ok();
+    let finished = container.exec(&[], &["/bin/cat", "/proc/self/cgroup"]).run().ok();
+    let init = fs::read_to_string(format!("/proc/{}/cgroup", container.pid())).unwrap();
+    assert_eq!(finished.stdout(), init, "exec is in the scope, too");
+    assert!(init.contains(&unit), "{init}");
     container.kill("KILL");
     assert_eq!(container.wait(), 137);
     container.delete();

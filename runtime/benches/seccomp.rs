@@ -5,6 +5,8 @@
 
 #![allow(clippy::expect_used)]
 
+#[path = "../tests/seccomp/configurations.rs"]
+mod configurations;
 #[path = "../tests/seccomp/interpreter.rs"]
 #[allow(dead_code, reason = "shared with the tests")]
 mod interpreter;
@@ -49,9 +51,7 @@ fn main() {
 
 /// Docker's default profile, as dockerd sends it.
 fn profile() -> LinuxSeccomp {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/configs/docker-init-bridge.json");
-    let spec = oci_spec::runtime::Spec::load(path).expect("a config.json");
-    spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()).expect("a profile")
+    configurations::of("docker-init-bridge.json")
 }
 
 fn ours(profile: &LinuxSeccomp) -> Filter {

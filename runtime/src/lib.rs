@@ -14,6 +14,7 @@ pub mod launch;
 pub mod log;
 pub mod lsm;
 pub mod plan;
+pub mod resctrl;
 pub mod seccomp;
 pub mod stage;
 pub mod state;

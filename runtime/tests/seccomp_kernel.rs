@@ -1,6 +1,9 @@
 //! Filters of `pipkin_runtime::seccomp` in the real kernel: each test loads one in a child process and makes calls.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
+
+#[path = "seccomp/configurations.rs"]
+mod configurations;
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -197,13 +200,10 @@ mod compatible {
 
 #[test]
 fn real_profiles_are_taken_and_let_programs_run() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/configs");
     for name in
         ["docker-init-bridge.json", "docker-hardened.json", "containerd-seccomp-memory.json", "podman-hardened.json"]
     {
-        let spec = oci_spec::runtime::Spec::load(folder.join(name)).expect("a config.json");
-        let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()).expect("a profile");
-        let (filter, warnings) = compile(&profile, &mut Problems::default()).expect("a filter");
+        let (filter, warnings) = compile(&configurations::of(name), &mut Problems::default()).expect("a filter");
         assert_eq!(warnings, [""; 0], "{name}");
         let program = [c"/bin/sh", c"-c", c"x=$(echo 7); exit $x"];
         let child = start(&filter, || {

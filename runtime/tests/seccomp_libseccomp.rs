@@ -3,8 +3,10 @@
 //! Both programs are run by an interpreter for all system call numbers and architectures, and around all values that a
 //! profile compares arguments with: for the profiles of real engines, and for random ones of fixed seeds.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
+#[path = "seccomp/configurations.rs"]
+mod configurations;
 #[path = "seccomp/generate.rs"]
 mod generate;
 #[path = "seccomp/interpreter.rs"]
@@ -16,7 +18,6 @@ mod model;
 mod oracle;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use generate::{OPERATORS, Random, Shape};
 use interpreter::Call;
@@ -246,21 +247,6 @@ fn combinations(values: &[Vec<u64>; 6], random: &mut Random, multiplexed: bool) 
     calls
 }
 
-fn configurations() -> Vec<(String, LinuxSeccomp)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/configs");
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).expect("the test data") {
-        let path = entry.expect("an entry").path();
-        let spec = oci_spec::runtime::Spec::load(&path).expect("a config.json");
-        if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()) {
-            found.push((path.file_name().expect("a name").to_string_lossy().into_owned(), profile));
-        }
-    }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    assert!(found.len() >= 5, "there should be several profiles");
-    found
-}
-
 /// Without the names that this libseccomp is too old for.
 fn without_unknown(reference: &mut Reference, profile: &LinuxSeccomp) -> (LinuxSeccomp, Vec<String>) {
     let mut profile = profile.clone();
@@ -322,7 +308,7 @@ fn the_numbers_are_those_of_libseccomp() {
 fn real_profiles_decide_as_with_libseccomp() {
     let mut reference = Reference::start();
     let mut random = Random(1);
-    for (name, profile) in configurations() {
+    for (name, profile) in configurations::all() {
         let (profile, newer) = without_unknown(&mut reference, &profile);
         let comparison = programs(&mut reference, Machine::X86_64, &profile).expect("libseccomp takes it");
         assert_eq!(compare(&comparison, &profile, &mut random, &name), []);
@@ -341,7 +327,7 @@ fn real_profiles_decide_as_with_libseccomp() {
 /// Compares random profiles; how many libseccomp took, and how many of those it decides in another way somewhere.
 fn random_profiles(machine: Machine, shape: Shape, seeds: std::ops::Range<u64>) -> (usize, usize) {
     let mut reference = Reference::start();
-    let all = configurations().into_iter().flat_map(|(_, profile)| profile.syscalls().clone().unwrap_or_default());
+    let all = configurations::all().into_iter().flat_map(|(_, profile)| profile.syscalls().clone().unwrap_or_default());
     let mut names: Vec<String> = all.flat_map(|entry| entry.names().clone()).collect();
     names.sort();
     names.dedup();

@@ -26,7 +26,8 @@ mirror=http://deb.debian.org/debian
 packages=apparmor,busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
 modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth'
-tests='runtime_lsm runtime_systemd runtime_cgroups runtime_resources runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp cgroup seccomp_kernel'
+tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts
+runtime_process runtime_seccomp cgroup seccomp_kernel'
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }

@@ -1,9 +1,9 @@
 //! How a process gets into a cgroup.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -78,6 +78,37 @@ impl Cgroup {
         let Some(open) = self.unified() else { return Ok(None) };
         let directory = self.beside(&open.seat, init)?;
         file::open_directory(&directory).on("open", &directory).map(Some)
+    }
+
+    /// Whether only systemd can put a process of ours into it. An ordinary user may move processes within what is delegated
+    /// to him, but not into it from elsewhere, such as a login's session: for that he would have to be allowed to write to the
+    /// list of the cgroup above both (cgroups(7), "Delegation containment").
+    ///
+    /// # Errors
+    /// When the own membership can not be read.
+    pub fn is_behind_systemd(&self) -> Result<bool> {
+        let (Some(open), true) = (self.unified(), self.unit.as_ref().is_some_and(|unit| unit.user)) else {
+            return Ok(false);
+        };
+        let own = unified_membership(rustix::process::getpid())?;
+        let there = &open.seat.membership;
+        let shared = own.components().zip(there.components()).take_while(|(a, b)| a == b).count();
+        let above = open.seat.directory.ancestors().nth(there.components().count() - shared);
+        let list = above.map(|above| above.join("cgroup.procs"));
+        let may = |list| rustix::fs::accessat(CWD, list, Access::WRITE_OK, AtFlags::EACCESS).is_ok();
+        Ok(!list.is_some_and(may))
+    }
+
+    /// Has systemd move `pid` to where `beside` leads, without one to the cgroup itself.
+    ///
+    /// # Errors
+    /// Why systemd refuses.
+    pub fn attach_by_systemd(&self, pid: Pid, beside: Option<BorrowedFd<'_>>) -> Result<()> {
+        let (Some(unit), Some(open)) = (&self.unit, self.unified()) else { return Ok(()) };
+        let place = beside.map(|beside| std::fs::read_link(format!("/proc/self/fd/{}", beside.as_raw_fd())));
+        let place = place.transpose().step(|| "look up the container's cgroup")?;
+        let below = place.as_deref().and_then(|place| place.strip_prefix(&open.seat.directory).ok());
+        unit.attach(pid, below.unwrap_or(Path::new("")))
     }
 
     /// Moves `pid` to where the container's `init` is, in every hierarchy. It may be in them already.

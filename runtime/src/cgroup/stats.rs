@@ -86,7 +86,7 @@ pub struct Throttling {
 /// Processors and memory nodes; numbers of the files of the same names in version 1.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the fields are the kernel's own words")]
 pub struct Cpuset {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<u16>,
@@ -146,7 +146,7 @@ pub struct MemoryEntry {
 /// Counters of `memory.events` (version 2), or of `memory.oom_control` (version 1: `oom_kill` alone).
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the fields are the kernel's own words")]
 pub struct MemoryEvents {
     #[serde(skip_serializing_if = "is_zero")]
     pub low: u64,
@@ -232,7 +232,7 @@ pub struct Psi {
 
 /// Shares of the time in per cent, and in all in microseconds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the fields are the kernel's own words")]
 pub struct PsiData {
     pub avg10: f64,
     pub avg60: f64,
@@ -340,7 +340,7 @@ fn huge_page_sizes() -> Vec<String> {
     sizes.iter().filter_map(size).collect()
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

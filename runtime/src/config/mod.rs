@@ -38,8 +38,17 @@ pub fn load(bundle: &Path) -> Result<Config> {
 
 /// Reads a configuration from its text; errors name the path.
 pub fn of_text(path: &Path, text: Vec<u8>) -> Result<Config> {
-    let (spec, warnings) = parse(path, &text)?;
+    let (mut spec, warnings) = parse(path, &text)?;
+    respell_figures(&mut spec, &text);
     Ok(Config { spec, warnings, text })
+}
+
+/// `enableCMT` and `enableMBM`, which `oci-spec` looks for as `enableCmt` and `enableMbm`.
+fn respell_figures(spec: &mut Spec, text: &[u8]) {
+    let Some(asked) = spec.linux_mut().as_mut().and_then(|linux| linux.intel_rdt_mut().as_mut()) else { return };
+    let Ok(value) = serde_json::from_slice::<Value>(text) else { return };
+    let given = |name| value.pointer("/linux/intelRdt").and_then(|asked| asked.get(name)).and_then(Value::as_bool);
+    asked.set_enable_cmt(given("enableCMT")).set_enable_mbm(given("enableMBM"));
 }
 
 /// Reads a process document, as `exec --process` takes it (the spec's `process` object).

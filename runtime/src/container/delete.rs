@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::plan::{self, Hooks, Host, Request, Start};
 use crate::state::{Directory, Identity, Record, Status};
-use crate::{log, trace};
+use crate::{log, resctrl, trace};
 
 /// How long another command may take to give the lock up once the container's processes are dead.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -118,6 +118,7 @@ pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
         cgroup.remove()?;
         trace::step("remove the cgroup");
     }
+    record.resctrl.as_ref().map(resctrl::Record::remove).transpose()?;
     directory.remove()?;
     trace::step("remove the state");
     let state = record.document.at(Status::Stopped, None);

@@ -19,6 +19,7 @@ use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
+use crate::resctrl;
 use crate::stage::{Task, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status};
 use crate::trace;
@@ -63,7 +64,7 @@ pub struct Booted {
 
 /// Makes the container. On failure nothing is left of it.
 pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
-    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, child: None, poststop: None };
+    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, resctrl: None, child: None, poststop: None };
     if boot.plan.namespaces.makes(NamespaceKind::Mount) {
         check_rootfs(&boot.plan.inside.rootfs.path)?;
     }
@@ -92,6 +93,14 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         boot.record.cgroup = Some(made);
         boot.directory.write_record(&boot.record)?;
     }
+    if let Some(plan) = &boot.plan.resctrl {
+        let place = plan.place()?;
+        boot.record.resctrl = Some(place.clone());
+        // Written before it is made: whoever deletes the container then finds it.
+        boot.directory.write_record(&boot.record)?;
+        plan.create(&place)?;
+        undo.resctrl = Some(place);
+    }
     let sources = mount_sources::open(&mut boot.plan.inside)?;
     // What the stage has no right to in a user namespace.
     let scheduling = match boot.plan.namespaces.has_own(NamespaceKind::User) {
@@ -100,9 +109,10 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     };
     let task = Task::Boot(boot.plan.inside.clone());
     let joins_first = boot.plan.namespaces.join_before_clone();
+    let behind_systemd = undo.cgroup.as_ref().map(Cgroup::is_behind_systemd).transpose()?.unwrap_or(false);
     let setting = Setting {
         clone_flags: if joins_first { 0 } else { boot.plan.namespaces.clone_flags() },
-        cgroup: undo.cgroup.as_ref().and_then(Cgroup::clone_into),
+        cgroup: undo.cgroup.as_ref().filter(|_| !behind_systemd).and_then(Cgroup::clone_into),
         doors: &doors,
         extra: start_socket.as_ref().map(AsFd::as_fd),
         sources: &sources,
@@ -119,7 +129,14 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
+    if let Some(shares) = &boot.record.resctrl {
+        shares.enter(child.pid()).map_err(|error| first_cause(error, &channel))?;
+    }
     set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel))?;
+    // Before it has its ids: until then it waits.
+    if let Some(cgroup) = undo.cgroup.as_ref().filter(|_| behind_systemd) {
+        cgroup.attach_by_systemd(child.pid(), None).map_err(|error| first_cause(error, &channel))?;
+    }
     let terminal =
         attend(&boot, child, undo.cgroup.as_ref(), &channel).map_err(|error| first_cause(error, &channel))?;
     let notify = match (boot.plan.inside.start, boot.notify_socket) {
@@ -347,6 +364,7 @@ pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
 struct Undo<'a> {
     directory: Option<&'a Directory>,
     cgroup: Option<Cgroup>,
+    resctrl: Option<resctrl::Record>,
     child: Option<Child>,
     poststop: Option<Record>,
 }
@@ -355,6 +373,7 @@ impl Undo<'_> {
     fn keep(mut self) -> (Option<Child>, Option<Cgroup>) {
         self.directory = None;
         self.poststop = None;
+        self.resctrl = None;
         (self.child.take(), self.cgroup.take())
     }
 }
@@ -372,6 +391,9 @@ impl Drop for Undo<'_> {
         }
         if let Some(cgroup) = &self.cgroup {
             let _ = cgroup.remove();
+        }
+        if let Some(shares) = &self.resctrl {
+            let _ = shares.remove();
         }
         if let Some(directory) = self.directory {
             let _ = directory.remove();

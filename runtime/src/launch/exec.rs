@@ -10,7 +10,7 @@ use super::foreground::Foreground;
 use super::process::Child;
 use super::task::{Setting, start_stage};
 use super::{limits, pidfd_socket, seccomp_agent};
-use crate::cgroup::SubCgroups;
+use crate::cgroup::{Cgroup, SubCgroups};
 use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NamespaceKind, NumberList, Process, Scheduling, SeccompAgent};
@@ -62,6 +62,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         None if !join.cgroups.is_empty() => return Err(join.cgroups.refused("the container has no cgroup of its own")),
         None => (None, Vec::new()),
     };
+    let behind_systemd = cgroup.as_ref().map(Cgroup::is_behind_systemd).transpose()?.unwrap_or(false);
     let user_namespace = join.record.namespaces.contains(&NamespaceKind::User);
     let mut process = join.process.clone();
     // What the stage has no right to in a user namespace.
@@ -76,7 +77,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     });
     let setting = Setting {
         clone_flags: 0,
-        cgroup: beside.as_ref().map(AsFd::as_fd),
+        cgroup: beside.as_ref().filter(|_| !behind_systemd).map(AsFd::as_fd),
         doors: &doors,
         extra: Some(init.as_fd()),
         sources: &[],
@@ -86,7 +87,15 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     };
     let (first, channel) = start_stage(&task, &setting)?;
     let child = wait_for_clone(Some(first), None, &channel)?;
-    let attended = set_scheduling(Some(child.pid()), &scheduling).and_then(|()| attend(join, &child, &channel, caller));
+    let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
+        Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),
+        None => Ok(()),
+    };
+    let enter_shares = || join.record.resctrl.as_ref().map_or(Ok(()), |shares| shares.enter(child.pid()));
+    let attended = attach()
+        .and_then(|()| enter_shares())
+        .and_then(|()| set_scheduling(Some(child.pid()), &scheduling))
+        .and_then(|()| attend(join, &child, &channel, caller));
     match attended {
         Ok(terminal) => Ok(Joined { child, channel, terminal }),
         Err(error) => {

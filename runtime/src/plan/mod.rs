@@ -21,7 +21,6 @@ mod process;
 mod scheduling;
 mod sysctl;
 mod time_offsets;
-mod unsupported;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -55,7 +54,7 @@ pub use time_offsets::{Clock, TimeOffset};
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
-use crate::lsm;
+use crate::{lsm, resctrl};
 
 /// What the plan depends on besides the configuration.
 #[derive(Clone, Debug)]
@@ -137,6 +136,8 @@ pub struct Plan {
     pub net_devices: Vec<NetDevice>,
     /// The cgroup, unless the container runs in the caller's.
     pub cgroup: Option<cgroup::Plan>,
+    /// Shares of caches and memory bandwidth (`linux.intelRdt`).
+    pub resctrl: Option<resctrl::Plan>,
     /// Written by the launcher (`process.oomScoreAdj`).
     pub oom_score_adj: Option<i32>,
     /// Who answers for system calls that the seccomp filter asks about.
@@ -250,11 +251,14 @@ pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Plan> 
 /// As [`compile`], but every problem is noted; the plan is there when enough of the configuration is.
 pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems: &mut Problems) -> Option<Plan> {
     version::check(spec.version(), problems);
-    unsupported::note(spec, problems);
+    if spec.vm().is_some() {
+        problems.add("vm", "asks for a virtual machine, and this runtime makes none; remove it");
+    }
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::compile(linux, problems);
     let id_maps = ids::compile(linux, &namespaces, problems);
     let cgroup = compile_cgroup(request, spec, host, &namespaces, id_maps.as_ref(), problems);
+    let resctrl = resctrl::Plan::compile(request.id, linux, problems);
     let mut warnings = Vec::new();
     let (hooks, inside_hooks) = hooks::compile(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
@@ -302,6 +306,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         id_maps,
         net_devices,
         cgroup,
+        resctrl,
         oom_score_adj,
         seccomp_agent,
         hooks,

@@ -1,7 +1,7 @@
 //! What a profile is refused for, and what programs look like. What they decide is compared with libseccomp's in
 //! tests/seccomp_libseccomp.rs.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 use serde_json::{Value, json};
 

@@ -23,6 +23,7 @@ pub use store::{Directory, Store, check_id};
 
 use crate::cgroup;
 use crate::plan::{Hooks, IdMaps, NamespaceKind, Plan, SeccompAgent};
+use crate::resctrl;
 
 /// The status of a container (runtime.md, "State"); `paused` is what runc adds.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -107,6 +108,9 @@ pub struct Record {
     pub owner: u32,
     /// Where its cgroup is.
     pub cgroup: Option<cgroup::Record>,
+    /// Where its share of caches is.
+    #[serde(default)]
+    pub resctrl: Option<resctrl::Record>,
     /// Namespaces of its own, which `exec` joins.
     pub namespaces: Vec<NamespaceKind>,
     /// Whether its processes die with the first one, because the pid namespace is its own.
@@ -135,6 +139,7 @@ impl Record {
             created: now_rfc3339(),
             owner: rustix::process::geteuid().as_raw(),
             cgroup: plan.cgroup.as_ref().map(cgroup::Plan::record),
+            resctrl: None,
             namespaces: namespaces.collect(),
             private_pid_namespace: plan.namespaces.makes(NamespaceKind::Pid),
             id_maps: plan.id_maps.clone(),

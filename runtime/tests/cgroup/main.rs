@@ -2,7 +2,7 @@
 //!
 //! Needs root. Runs on whatever layout it finds; start it also in a view of version 2 alone:
 //! `unshare -m sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' _ PROGRAM`.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed expectation is a failed test")]
 
 mod delegation;
 mod devices;

@@ -36,7 +36,6 @@ impl Compiler<'_> {
 
     fn memory_makes_sense(&mut self, memory: &LinuxMemory) -> bool {
         let before = self.problems.iter().count();
-        #[allow(deprecated)]
         let kernel = memory.kernel();
         let limits = [
             ("limit", memory.limit()),

@@ -72,6 +72,13 @@ impl Body {
         self
     }
 
+    /// Adds a list of numbers: `au`.
+    pub fn numbers(mut self, numbers: &[u32]) -> Body {
+        self.signature.push_str("au");
+        put_array(&mut self.bytes, 4, numbers, |bytes, number| put_u32(bytes, *number));
+        self
+    }
+
     /// Adds properties: `a(sv)`.
     pub fn properties(mut self, properties: &[Property]) -> Body {
         self.signature.push_str("a(sv)");

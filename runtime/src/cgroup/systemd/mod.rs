@@ -13,6 +13,7 @@ mod stand_in;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 use self::bus::{Bus, Refusal};
@@ -118,6 +119,20 @@ impl Unit {
                 Err(Error::new(Kind::Exists, format!("a unit {} exists in systemd already", self.name)))
             }
             Err(refusal) => Err(self.refused("start", &refusal)),
+        }
+    }
+
+    /// Moves `pid` into the scope's cgroup, or into one `below` it. The user's manager asks the system's where the kernel does
+    /// not allow it itself.
+    ///
+    /// # Errors
+    /// Why the bus or systemd refuses.
+    pub fn attach(&self, pid: Pid, below: &Path) -> Result<()> {
+        let below = if below.as_os_str().is_empty() { "".to_owned() } else { format!("/{}", below.display()) };
+        let body = Body::default().text(&self.name).text(&below).numbers(&[pid.as_raw_nonzero().get() as u32]);
+        match self.bus()?.manage("AttachProcessesToUnit", body)? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(self.refused("move a process into", &refusal)),
         }
     }
 
