@@ -3,6 +3,7 @@
 # bus, AppArmor, all capabilities. `make test-vm` calls it.
 #
 #   tests/vm/run.sh              all of them
+#   tests/vm/run.sh --all        also those that run everywhere, on this other kernel
 #   tests/vm/run.sh NAME…        those test programs alone, such as runtime_lsm
 #   tests/vm/run.sh --shell      no tests: a shell on the machine's console; `exit` ends it
 #
@@ -26,8 +27,9 @@ mirror=http://deb.debian.org/debian
 packages=apparmor,busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
 modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth'
-tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts
-runtime_process runtime_seccomp cgroup seccomp_kernel'
+# What only this machine can show, and with --all whatever else is about the kernel.
+tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources cgroup seccomp_kernel'
+more='runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp'
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
@@ -181,6 +183,8 @@ trap 'kill "${watch:-}" "${machine:-}" 2>/dev/null; rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 if [ "${1:-}" = --shell ]; then
     shell=yes
+elif [ "${1:-}" = --all ]; then
+    tests="$tests $more"
 elif [ $# -gt 0 ]; then
     tests=$*
 fi
