@@ -152,6 +152,10 @@ else
     # Not --bins: the programs without a C library can not hold std's test runner; all of their code is in the library.
     $cargo test --locked --workspace --lib || fail "unit tests"
     e2e
+    if [ "$(id -u)" = 0 ] && [ -z "${PIPKIN_TEST_NO_VM:-}" ]; then
+        say "pure cgroup v2 with all controllers, systemd and AppArmor, in an emulated machine (PIPKIN_TEST_NO_VM=1: not)"
+        PIPKIN_BIN_DIR=$programs tests/vm/run.sh || fail "the emulated machine"
+    fi
 fi
 
 [ -z "$failed" ] || { printf '\nFAILED\n' >&2; exit 1; }
