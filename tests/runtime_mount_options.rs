@@ -383,3 +383,26 @@ fn options_that_mean_nothing_are_refused_by_name() {
         assert_eq!(lab.leaks(), "", "{options:?}");
     }
 }
+
+#[test]
+fn an_ordinary_users_mounts() {
+    let Some(lab) = Lab::user().filter(|lab| !lab.is_peer()) else { return };
+    let directory = lab.directory("data");
+    let mut bundle = lab.bundle();
+    bundle.add_mount("/srv", "bind", &directory, &["rbind", "rro", "rnosymfollow"]);
+    bundle.add_mount("/mnt/t", "tmpfs", "tmpfs", &["size=64k"]);
+    bundle.add_mount("/mnt/t", "tmpfs", "tmpfs", &["remount", "size=128k"]);
+    let report = lab.report(&mut bundle);
+    let seen = options(&report, "/srv");
+    assert!(seen.contains(&"ro".to_owned()) && seen.contains(&"nosymfollow".to_owned()), "{seen:?}");
+    assert!(options(&report, "/mnt/t").contains(&"size=128k".to_owned()));
+    // Owners of the host's files are not for an ordinary user to change.
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.add_mount("/srv", "bind", &directory, &["bind", "idmap"]);
+    let finished = lab.run(&bundle).exits(1);
+    for word in ["mounts[7]", "root of the host"] {
+        assert!(finished.stderr().contains(word), "{word}: {}", finished.all());
+    }
+    assert_eq!(lab.leaks(), "");
+}

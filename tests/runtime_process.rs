@@ -407,6 +407,10 @@ fn the_session_keyring_is_the_containers_own() {
 #[test]
 fn a_working_directory_is_made_inside_the_root_only() {
     let Some(lab) = Lab::root() else { return };
+    // runc 1.1 makes nothing behind a link that leads nowhere.
+    if lab.is_peer() {
+        return;
+    }
     let outside = lab.directory("outside");
     let mut bundle = lab.bundle();
     bundle.config["root"]["readonly"] = json!(false);
@@ -416,9 +420,6 @@ fn a_working_directory_is_made_inside_the_root_only() {
     // The link is the container's: its target is below the container's root.
     assert_eq!(report["cwd"], json!(outside.join("made")));
     assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0, "nothing was made on the host");
-    if lab.is_peer() {
-        return;
-    }
     bundle.config["root"]["readonly"] = json!(true);
     bundle.config["process"]["cwd"] = json!("/srv/missing");
     let finished = lab.run(&bundle).exits(1);

@@ -74,6 +74,10 @@ fn the_containers_root_has_the_propagation_that_is_asked_for() {
         ("shared", "shared:"),
         ("rshared", "shared:"),
     ] {
+        // runc 1.1 can not make it unbindable, and leaves a shared one private.
+        if lab.is_peer() && (asked.contains("unbindable") || asked.contains("shared")) {
+            continue;
+        }
         let mut bundle = lab.bundle();
         if !asked.is_empty() {
             bundle.config["linux"]["rootfsPropagation"] = json!(asked);
@@ -90,11 +94,9 @@ fn the_containers_root_has_the_propagation_that_is_asked_for() {
         let mounts = report["mounts"].as_array().unwrap();
         let fields = &mounts.iter().find(|mount| mount["target"] == "/").unwrap()["propagation"];
         let fields: Vec<&str> = fields.as_array().unwrap().iter().map(|field| field.as_str().unwrap()).collect();
-        println!("{asked:?}: {fields:?}");
         let right =
             if seen.is_empty() { fields.is_empty() } else { fields.iter().any(|field| field.starts_with(seen)) };
-        // The default is what the root's own mount happened to be a slave of, which a private one is of nothing.
-        assert!(right || (seen == "master:" && fields.is_empty()), "{asked:?}: {fields:?}");
+        assert!(right, "{asked:?}: {fields:?}");
     }
     let mut bundle = lab.bundle();
     bundle.config["linux"]["rootfsPropagation"] = json!("sideways");

@@ -242,3 +242,26 @@ fn an_exec_on_cpus_that_are_not_there_is_a_clear_error() {
     assert!(finished.stderr().contains("process.execCPUAffinity.final: run on CPUs 1000-1003"), "{}", finished.all());
     container.delete_force();
 }
+
+#[test]
+fn an_ordinary_user_may_have_less_but_not_more() {
+    let Some(lab) = Lab::user().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 19});
+    bundle.config["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE"});
+    let report = lab.report(&mut bundle);
+    assert_eq!(report["scheduler"], json!({"policy": 3, "nice": 19, "priority": 0}));
+    for (field, value) in [
+        ("scheduler", json!({"policy": "SCHED_OTHER", "nice": -5})),
+        ("ioPriority", json!({"class": "IOPRIO_CLASS_RT", "priority": 0})),
+    ] {
+        let mut bundle = lab.bundle();
+        bundle.args(["/bin/true"]);
+        bundle.config["process"][field] = value;
+        let finished = lab.run(&bundle).exits(1);
+        for word in [&format!("process.{field}"), "CAP_SYS_NICE"] {
+            assert!(finished.stderr().contains(word), "{word}: {}", finished.all());
+        }
+        assert_eq!(lab.leaks(), "");
+    }
+}

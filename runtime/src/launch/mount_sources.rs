@@ -37,7 +37,13 @@ type Made = Vec<(MappingSource, OwnedFd)>;
 
 fn open_one(mount: &Mount, made: &mut Made) -> Result<Option<OwnedFd>> {
     let source = match &mount.kind {
-        MountKind::Bind { source, recursive, link } => Some(open_source(source, *recursive, *link)?),
+        MountKind::Bind { source, recursive, link } => {
+            let opened = open_source(source, *recursive, *link);
+            Some(opened.map_err(|error| match (error.errno(), &mount.id_mapping) {
+                (Some(libc::EPERM), Some(_)) => error.remedy("an id-mapped mount (idmap) needs root of the host"),
+                _ => error,
+            })?)
+        }
         _ => None,
     };
     let Some(mapping) = &mount.id_mapping else { return Ok(source) };

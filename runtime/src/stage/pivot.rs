@@ -34,7 +34,8 @@ pub(super) fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
         rustix::mount::open_tree(CWD, path, flags).step(|| format!("open the root file system {}", path.display()))?;
     rustix::mount::move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .step(|| format!("mount the root file system {}", path.display()))?;
-    mount_setattr(&tree, &set(libc::MS_PRIVATE), false).step(|| "make the root file system's mount private")?;
+    // pivot_root(2) takes no shared one; of a mount that is cut off already this makes nothing new.
+    mount_setattr(&tree, &set(libc::MS_SLAVE), false).step(|| "make the root file system's mount a slave")?;
     Ok(Root::from(tree))
 }
 
