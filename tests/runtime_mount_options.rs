@@ -114,6 +114,7 @@ fn attributes_of_a_new_file_system() {
         ("nolazytime", "lazytime", false),
         ("noiversion", "ro", false),
         ("nomand", "ro", false),
+        ("mand", "ro", false),
         ("_netdev", "ro", false),
         ("x-systemd.automount", "ro", false),
     ] {
@@ -405,4 +406,20 @@ fn an_ordinary_users_mounts() {
         assert!(finished.stderr().contains(word), "{word}: {}", finished.all());
     }
     assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn ridmap_goes_for_the_mounts_below_and_idmap_does_not() {
+    let Some(lab) = lab() else { return };
+    let directory = lab.directory("tree");
+    for (option, inner) in [("idmap", "0:0"), ("ridmap", "5000:5000")] {
+        let mut bundle = lab.bundle();
+        let map = json!([{"containerID": 0, "hostID": 5000, "size": 10}]);
+        bundle.config["mounts"].as_array_mut().unwrap().push(json!({
+            "destination": "/srv", "source": directory, "options": ["rbind", option], "uidMappings": map, "gidMappings": map,
+        }));
+        bundle.args(["/bin/stat", "-c", "%u:%g", "/srv", "/srv/inner"]);
+        let finished = run_with_nested_mount(&lab, &bundle, directory.to_str().unwrap()).ok();
+        assert_eq!(finished.stdout(), format!("5000:5000\n{inner}\n"), "{option}");
+    }
 }

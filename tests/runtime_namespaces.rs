@@ -253,13 +253,22 @@ fn a_time_namespace_is_joined_by_path_and_by_exec() {
 
 #[test]
 fn a_time_namespace_beside_a_user_namespace_belongs_to_it() {
-    for lab in [time_lab(), Lab::user().filter(|lab| !lab.is_peer())].into_iter().flatten() {
+    let users = [Lab::user(), Lab::user_without_subids()].map(|lab| lab.filter(|lab| !lab.is_peer()));
+    for lab in [time_lab()].into_iter().chain(users).flatten() {
         let mut bundle = lab.bundle();
         if lab.as_user().is_none() {
             bundle.add_namespace("user", None);
             let map = json!([{"containerID": 0, "hostID": 200_000, "size": 1000}]);
             bundle.config["linux"]["uidMappings"] = map.clone();
             bundle.config["linux"]["gidMappings"] = map;
+        }
+        if let Some((user, (uids, _), (gids, _))) =
+            lab.as_user().and_then(|user| Some((user, user.subuids?, user.subgids?)))
+        {
+            // With subordinate ids, which newuidmap(1) maps: it looks at whose the process is.
+            let map = |own, first| json!([{"containerID": 0, "hostID": own, "size": 1}, {"containerID": 1, "hostID": first, "size": 10}]);
+            bundle.config["linux"]["uidMappings"] = map(user.uid, uids);
+            bundle.config["linux"]["gidMappings"] = map(user.gid, gids);
         }
         bundle.add_namespace("time", None);
         bundle.config["linux"]["timeOffsets"] = json!({"monotonic": {"secs": 172_800}});

@@ -154,3 +154,17 @@ fn wrong_devices_are_refused_and_nothing_is_moved() {
         assert_eq!(lab.leaks(), "", "{devices}");
     }
 }
+
+#[test]
+fn an_ordinary_user_moves_none() {
+    let Some(lab) = Lab::user().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.add_namespace("network", None);
+    bundle.config["linux"]["netDevices"] = json!({"lo": {"name": "eth0"}});
+    let finished = lab.run(&bundle).exits(1);
+    for word in ["linux.netDevices", "CAP_NET_ADMIN"] {
+        assert!(finished.stderr().contains(word), "{word}: {}", finished.all());
+    }
+    assert_eq!(lab.leaks(), "");
+}

@@ -17,6 +17,15 @@ use crate::plan::{NamespaceKind, Namespaces, NetDevice};
 /// What a container that then fails to start has got is gone with its namespace: the kernel gives physical devices back
 /// and removes virtual ones.
 pub(super) fn move_into(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<()> {
+    move_all(devices, namespaces, stage).map_err(|error| match error.errno() {
+        Some(libc::EPERM | libc::EACCES) => {
+            error.remedy("it needs CAP_NET_ADMIN over the host's and the container's network namespace")
+        }
+        _ => error,
+    })
+}
+
+fn move_all(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<()> {
     let target = open_target(namespaces, stage)?;
     let own = open("/proc/self/ns/net")?;
     check_apart(&own, &target)?;
@@ -95,14 +104,14 @@ fn explain(errno: Errno) -> Error {
         Errno::INVAL | Errno::OPNOTSUPP => {
             error.remedy("this kind of device belongs to its network namespace for good")
         }
-        Errno::PERM => error.remedy("it needs CAP_NET_ADMIN over the host's and the container's network namespace"),
         _ => error,
     }
 }
 
 fn open(path: impl AsRef<std::path::Path>) -> Result<OwnedFd> {
     let path = path.as_ref();
-    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path)
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).step(|| format!("linux.netDevices: open {}", path.display()))
 }
 
 fn open_target(namespaces: &Namespaces, stage: Pid) -> Result<OwnedFd> {
