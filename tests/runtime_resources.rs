@@ -157,3 +157,30 @@ fn events_stats_has_figures_of_the_container() {
     }
     container.delete_force();
 }
+
+/// One process of the container takes too much and is killed; the container goes on, and whoever watches is told.
+#[test]
+fn events_tell_of_a_kill_for_want_of_memory() {
+    let Some(lab) = Lab::root() else { return };
+    if !host::has_controller("memory") {
+        return skipped("no memory controller in this view");
+    }
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 33_554_432, "swap": 33_554_432});
+    bundle.args(["/bin/probe", "signal-wait"]);
+    let container = lab.create(&bundle);
+    container.start();
+    let mut events = container.command("events", &["--interval", "10ms"], &[]).start();
+    events.hear("\"type\":\"stats\"");
+    container.exec(&[], &["/bin/probe", "alloc", "256"]).run().exits(137);
+    events.hear("\"type\":\"oom\"");
+    assert_eq!(container.status(), "running");
+    let text = container.command("events", &["--stats"], &[]).run().ok().stdout();
+    let event: Value = serde_json::from_str(&text).unwrap();
+    assert!(event["data"]["memory"]["usage"]["usage"].as_u64().unwrap() < 33_554_432, "{event}");
+    if view() == View::V2 {
+        assert!(event["data"]["memory"]["psi"].is_object() || event["data"]["memory"]["PSI"].is_object(), "{event}");
+    }
+    container.delete_force();
+    events.wait();
+}

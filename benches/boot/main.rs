@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench that can not be set up must stop, and say where")]
 
 mod at_once;
+mod confinement;
 mod lifecycle;
 mod memory;
 #[path = "../side_by_side/runtimes.rs"]
@@ -52,6 +53,8 @@ const SETTINGS: &[Setting] = &[
     ("at-once-50", |lab, options| at_once::compare(lab, options, 50)),
     ("crowd", surroundings::among_a_thousand),
     ("memory", memory::report),
+    ("seccomp", confinement::seccomp),
+    ("smallest-memory", confinement::smallest_memory),
 ];
 
 fn main() {

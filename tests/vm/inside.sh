@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs in the machine that run.sh starts, as root, from pipkin-tests.service. What it says goes to the second serial line.
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PIPKIN_BIN_DIR=/pipkin/bin PIPKIN_TEST_VIEW=v2 PIPKIN_TEST_RUN=vm RUST_BACKTRACE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PIPKIN_BIN_DIR=/pipkin/bin PIPKIN_TEST_VIEW=v2 PIPKIN_TEST_COMPLETE=1 PIPKIN_TEST_RUN=vm RUST_BACKTRACE=1
 for module in /pipkin/modules/*.ko; do
     busybox insmod "$module" || echo "insmod $module failed"
 done

@@ -26,7 +26,7 @@ fn systemd_makes_the_scope_and_forgets_it() {
     let privileged = rustix::process::geteuid().is_root();
     let user_bus = std::env::var_os("XDG_RUNTIME_DIR").is_some();
     if !layout.is_unified() || !Path::new("/run/systemd/system").exists() || !(privileged || user_bus) {
-        return eprintln!("skipped: needs systemd and cgroup version 2 alone");
+        return skipped("needs systemd and cgroup version 2 alone");
     }
     let manager = if privileged { "--system" } else { "--user" };
     let reload = || assert!(Command::new("systemctl").args([manager, "daemon-reload"]).status().unwrap().success());

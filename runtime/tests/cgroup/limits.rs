@@ -117,6 +117,58 @@ fn tells_of_a_kill_for_want_of_memory() {
     assert_eq!(test.cgroup.stats().unwrap().memory.event_count.oom_kill, 1);
 }
 
+/// Controllers that no test can make use of here: what the files say is what was asked for.
+#[test]
+fn limits_are_in_the_files_of_their_controllers() {
+    if !is_root() {
+        return;
+    }
+    let read = |test: &TestCgroup, name: &str| {
+        let path = test.directory(Version::V2).join(name);
+        std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+    };
+    if has("hugetlb") {
+        let test = TestCgroup::new("huge", json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}));
+        for file in ["hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"] {
+            assert_eq!(read(&test, file).as_deref(), Some("4194304"), "{file}");
+        }
+        update(&test, json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 2 << 20}]})).unwrap();
+        assert_eq!(read(&test, "hugetlb.2MB.max").as_deref(), Some("2097152"));
+        // A kernel has other sizes than this one.
+        assert_refused_by_kernel(json!({"hugepageLimits": [{"pageSize": "4KB", "limit": 1}]}), "hugepageLimits[0]");
+    }
+    if Layout::detect().unwrap().of("io").is_some_and(|io| io.version == Version::V2) {
+        let test = TestCgroup::new("weight", json!({"blockIO": {"weight": 500}}));
+        let weights = [read(&test, "io.bfq.weight"), read(&test, "io.weight")];
+        assert!(
+            weights.iter().flatten().any(|w| w == "default 500" || w == "default 4950" || w == "500"),
+            "{weights:?}"
+        );
+        let test = TestCgroup::new(
+            "files",
+            json!({"unified": {"memory.high": "8388608", "cpu.weight": "7", "pids.max": "33"}}),
+        );
+        for (file, value) in [("memory.high", "8388608"), ("cpu.weight", "7"), ("pids.max", "33")] {
+            assert_eq!(read(&test, file).as_deref(), Some(value), "{file}");
+        }
+        // There are no such devices and resources here; that it is the kernel who says so shows that it was asked.
+        assert_refused_by_kernel(json!({"rdma": {"nodev0": {"hcaHandles": 3, "hcaObjects": 10}}}), "rdma.nodev0");
+        assert_refused_by_kernel(json!({"unified": {"misc.max": "nothing 1"}}), "unified.misc.max");
+        assert_refused_by_kernel(json!({"unified": {"memory.coffee": "1"}}), "unified.memory.coffee");
+    }
+    let network = json!({"network": {"classID": 1, "priorities": [{"name": "lo", "priority": 5}]}});
+    if Layout::detect().unwrap().of("net_cls").is_none() {
+        assert_refused("network", network, "net_cls");
+    }
+}
+
+fn assert_refused_by_kernel(resources: Value, field: &str) {
+    let error = TestCgroup::try_new("refused", resources).err().expect("the kernel refuses it").to_string();
+    assert!(error.contains(field), "{error}");
+    let left = Path::new("/sys/fs/cgroup").join(format!("pipkin-test-{}-refused", std::process::id()));
+    assert!(!left.exists(), "{left:?}");
+}
+
 #[test]
 fn half_a_megabyte_is_enough_to_get_in() {
     if !is_root() || !has("memory") {
@@ -159,10 +211,10 @@ impl Drop for Disk {
 
 #[test]
 fn reading_is_throttled() {
-    if !is_root() || !(has("blkio") || has("io")) {
+    if !is_root() || !(has("io") || has("blkio")) {
         return;
     }
-    let Some(disk) = Disk::new() else { return eprintln!("skipped: no loop device") };
+    let Some(disk) = Disk::new() else { return skipped("no loop device") };
     let (major, minor) = disk.number();
     let limit = json!([{"major": major, "minor": minor, "rate": 2 << 20}]);
     let test = TestCgroup::new("io", json!({"blockIO": {"throttleReadBpsDevice": limit}}));

@@ -146,13 +146,26 @@ fn plan(name: &str, resources: Value) -> std::result::Result<Plan, Problems> {
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: needs root");
+        skipped("needs root");
     }
     root
 }
 
 fn has(controller: &str) -> bool {
-    Layout::detect().unwrap().of(controller).is_some()
+    let there = Layout::detect().unwrap().of(controller).is_some();
+    assert!(there || !is_complete(), "no controller {controller} in the machine that has everything");
+    there
+}
+
+/// `make test-vm`: the machine has all that a test may need.
+fn is_complete() -> bool {
+    std::env::var_os("PIPKIN_TEST_COMPLETE").is_some()
+}
+
+/// Says why a test does not run; where everything is there, that is a failure.
+fn skipped(why: &str) {
+    assert!(!is_complete(), "skipped in the machine that has everything: {why}");
+    eprintln!("skipped: {why}");
 }
 
 /// Without the controller the limit is refused before anything is made.
