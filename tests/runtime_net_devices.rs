@@ -168,3 +168,32 @@ fn an_ordinary_user_moves_none() {
     }
     assert_eq!(lab.leaks(), "");
 }
+
+#[test]
+fn a_container_that_can_not_be_made_gives_them_back_as_they_were() {
+    let Some(lab) = lab() else { return };
+    for joined in [false, true] {
+        let mut bundle = lab.bundle();
+        let path = lab.path(format!("netns-{joined}"));
+        if joined {
+            bundle.add_namespace("network", Some(path.to_str().unwrap()));
+        }
+        bundle.config["linux"]["netDevices"] = json!({"host0": {"name": "eth0"}, "host1": {"name": "eth1"}});
+        bundle.args(["/no/such/program"]);
+        let prepare = format!(
+            "exec 3< <(unshare -n sh -c 'echo $$; exec sleep 600'); read keeper <&3; ln -s /proc/$keeper/ns/net '{}'",
+            path.display()
+        );
+        let finished = run(&lab, &bundle, &prepare, "kill $keeper; ip addr show");
+        assert!(finished.stderr().contains("/no/such/program"), "{}", finished.all());
+        let text = finished.stdout();
+        for seen in ["host0@", "mtu 1400", "inet 10.77.0.2/24", "inet6 fd77::2/64", "peer0@", "host1@"] {
+            assert!(text.contains(seen), "joined: {joined}: {seen} is not in {text}");
+        }
+        // It was up, the other was not.
+        let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        assert!(line(" host0@").contains(",UP"), "{}", line(" host0@"));
+        assert!(!line(" host1@").contains(",UP"), "{}", line(" host1@"));
+        assert_eq!(lab.leaks(), "");
+    }
+}

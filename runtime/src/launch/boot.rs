@@ -64,7 +64,14 @@ pub struct Booted {
 
 /// Makes the container. On failure nothing is left of it.
 pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
-    let mut undo = Undo { directory: Some(boot.directory), cgroup: None, resctrl: None, child: None, poststop: None };
+    let mut undo = Undo {
+        directory: Some(boot.directory),
+        cgroup: None,
+        resctrl: None,
+        child: None,
+        devices: None,
+        poststop: None,
+    };
     if boot.plan.namespaces.makes(NamespaceKind::Mount) {
         check_rootfs(&boot.plan.inside.rootfs.path)?;
     }
@@ -129,6 +136,10 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
+    if !boot.plan.net_devices.is_empty() {
+        let moved = net_devices::move_into(&boot.plan.net_devices, &boot.plan.namespaces, child.pid());
+        undo.devices = Some(moved.map_err(|error| first_cause(error, &channel))?);
+    }
     if let Some(shares) = &boot.record.resctrl {
         shares.enter(child.pid()).map_err(|error| first_cause(error, &channel))?;
     }
@@ -168,7 +179,6 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
         channel.send(&Go::Mapped, None)?;
     }
     if !boot.plan.net_devices.is_empty() {
-        net_devices::move_into(&boot.plan.net_devices, &boot.plan.namespaces, child.pid())?;
         channel.send(&Go::DevicesMoved, None)?;
     }
     if let Some(cgroup) = cgroup {
@@ -366,6 +376,7 @@ struct Undo<'a> {
     cgroup: Option<Cgroup>,
     resctrl: Option<resctrl::Record>,
     child: Option<Child>,
+    devices: Option<net_devices::Moved>,
     poststop: Option<Record>,
 }
 
@@ -374,12 +385,17 @@ impl Undo<'_> {
         self.directory = None;
         self.poststop = None;
         self.resctrl = None;
+        if let Some(devices) = self.devices.take() {
+            devices.keep();
+        }
         (self.child.take(), self.cgroup.take())
     }
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
+        // Before their network namespace ends.
+        drop(self.devices.take());
         if let Some(child) = &self.child {
             let _ = rustix::process::pidfd_send_signal(child, Signal::KILL);
         }

@@ -7,16 +7,50 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::netlink::Routes;
+use super::netlink::{Address, Link, Routes};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{NamespaceKind, Namespaces, NetDevice};
 
+/// Devices that are the container's now. Dropped without [`Moved::keep`] they are given back, as they were: their network
+/// namespace would take virtual ones with it.
+pub(super) struct Moved {
+    own: OwnedFd,
+    here: Routes,
+    there: Routes,
+    devices: Vec<MovedDevice>,
+}
+
+struct MovedDevice {
+    host_name: String,
+    was_up: bool,
+    index: u32,
+    addresses: Vec<Address>,
+}
+
+impl Moved {
+    /// The container is made.
+    pub fn keep(mut self) {
+        self.devices.clear();
+    }
+}
+
+impl Drop for Moved {
+    fn drop(&mut self) {
+        for device in &self.devices {
+            let name = &device.host_name;
+            // For undoing: errors have nowhere to go.
+            if self.there.move_device(device.index, self.own.as_fd(), name).is_ok()
+                && let Ok(Some(link)) = self.here.find(name)
+            {
+                let _ = dress(&self.here, link.index, &device.addresses, device.was_up);
+            }
+        }
+    }
+}
+
 /// Moves them, gives them their names and the addresses that they had, and brings them up. Whether they are there and
 /// their names are free is looked at before the first is moved.
-///
-/// What a container that then fails to start has got is gone with its namespace: the kernel gives physical devices back
-/// and removes virtual ones.
-pub(super) fn move_into(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<()> {
+pub(super) fn move_into(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<Moved> {
     move_all(devices, namespaces, stage).map_err(|error| match error.errno() {
         Some(libc::EPERM | libc::EACCES) => {
             error.remedy("it needs CAP_NET_ADMIN over the host's and the container's network namespace")
@@ -25,7 +59,7 @@ pub(super) fn move_into(devices: &[NetDevice], namespaces: &Namespaces, stage: P
     })
 }
 
-fn move_all(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<()> {
+fn move_all(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Result<Moved> {
     let target = open_target(namespaces, stage)?;
     let own = open("/proc/self/ns/net")?;
     check_apart(&own, &target)?;
@@ -33,44 +67,54 @@ fn move_all(devices: &[NetDevice], namespaces: &Namespaces, stage: Pid) -> Resul
     let there = enter_for(&own, &target)?;
     let mut found = Vec::with_capacity(devices.len());
     for device in devices {
-        let during = |error: Error| error.during(field(device));
-        let index = here.index_of(&device.host).step(|| "look it up").map_err(during)?;
-        let index = index.ok_or_else(|| {
-            Error::invalid(field(device), "there is no such network device in the runtime's network namespace")
-        })?;
-        if device.template().is_none() && there.index_of(&device.container).step(|| "look up its new name")?.is_some() {
-            return Err(Error::invalid(
-                field(device),
-                format!(
-                    "the container's network namespace has a device {:?} already; give another name",
-                    device.container
-                ),
-            ));
-        }
-        found.push((device, index));
+        found.push(look_up(device, &here, &there).map_err(|error| error.during(field(device)))?);
     }
-    for (device, index) in found {
-        move_one(device, index, &here, &there, target.as_fd()).map_err(|error| error.during(field(device)))?;
+    let mut moved = Moved { own, here, there, devices: Vec::with_capacity(devices.len()) };
+    for (device, link) in devices.iter().zip(found) {
+        moved.take(device, link, target.as_fd()).map_err(|error| error.during(field(device)))?;
     }
-    Ok(())
+    Ok(moved)
 }
 
 fn field(device: &NetDevice) -> String {
     format!("linux.netDevices[{:?}]", device.host)
 }
 
-fn move_one(device: &NetDevice, index: u32, here: &Routes, there: &Routes, target: BorrowedFd<'_>) -> Result<()> {
-    let addresses = here.lasting_addresses(index).step(|| "look up its addresses")?;
-    let name = move_and_name(device, index, here, there, target)?;
-    let index = there.index_of(&name).step(|| "look it up in the container")?;
-    let index = index.ok_or_else(|| Error::new(Kind::System, format!("{name:?} is gone after it was moved")))?;
-    for address in &addresses {
-        match there.add_address(index, address) {
+/// The device, whose new name must be free.
+fn look_up(device: &NetDevice, here: &Routes, there: &Routes) -> Result<Link> {
+    let link = here.find(&device.host).step(|| "look it up")?;
+    let missing = "there is no such network device in the runtime's network namespace";
+    let link = link.ok_or_else(|| Error::new(Kind::Invalid, missing))?;
+    let name = &device.container;
+    if device.template().is_none() && there.find(name).step(|| "look up its new name")?.is_some() {
+        let taken = format!("the container's network namespace has a device {name:?} already; give another name");
+        return Err(Error::new(Kind::Invalid, taken));
+    }
+    Ok(link)
+}
+
+impl Moved {
+    fn take(&mut self, device: &NetDevice, link: Link, target: BorrowedFd<'_>) -> Result<()> {
+        let addresses = self.here.lasting_addresses(link.index).step(|| "look up its addresses")?;
+        let name = move_and_name(device, link.index, &self.here, &self.there, target)?;
+        let there = self.there.find(&name).step(|| "look it up in the container")?;
+        let there = there.ok_or_else(|| Error::new(Kind::System, format!("{name:?} is gone after it was moved")))?;
+        let host_name = device.host.clone();
+        self.devices.push(MovedDevice { host_name, was_up: link.up, index: there.index, addresses });
+        let addresses = self.devices.last().map_or(&[][..], |device| &device.addresses);
+        dress(&self.there, there.index, addresses, true)
+    }
+}
+
+/// What a device loses when it is moved.
+fn dress(routes: &Routes, index: u32, addresses: &[Address], up: bool) -> Result<()> {
+    for address in addresses {
+        match routes.add_address(index, address) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(Error::system("give it an address that it had", errno)),
         }
     }
-    there.bring_up(index).step(|| "bring it up")
+    if up { routes.bring_up(index).step(|| "bring it up") } else { Ok(()) }
 }
 
 /// Its name in the container: with a template, the first that is free, also if others take names meanwhile.
@@ -87,7 +131,7 @@ fn move_and_name(
     };
     for number in 0.. {
         let name = format!("{prefix}{number}");
-        if there.index_of(&name).step(|| "look up a new name")?.is_some() {
+        if there.find(&name).step(|| "look up a new name")?.is_some() {
             continue;
         }
         match here.move_device(index, target, &name) {

@@ -14,6 +14,15 @@ pub(super) struct Routes {
     sequence: Cell<u32>,
 }
 
+/// A device, as one network namespace has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Link {
+    /// Its number.
+    pub index: u32,
+    /// Whether it is up (`IFF_UP`).
+    pub up: bool,
+}
+
 /// An address of a device, with what has to be said to give it to a device again.
 pub(super) struct Address {
     family: u8,
@@ -56,19 +65,20 @@ impl Routes {
         Ok(Self { socket, sequence: Cell::new(0) })
     }
 
-    /// The index of a device; `None` when there is none of that name.
-    pub fn index_of(&self, name: &str) -> Result<Option<u32>> {
+    /// A device; `None` when there is none of that name.
+    pub fn find(&self, name: &str) -> Result<Option<Link>> {
         let mut body = link_message(0, 0);
         add_attribute(&mut body, IFLA_IFNAME, &terminated(name));
-        let mut index = None;
+        let mut link = None;
         let answer = self.ask(RTM_GETLINK, NLM_F_ACK, &body, |kind, body| {
-            if kind == RTM_NEWLINK {
-                index = body.get(4..8).map(number);
+            // struct ifinfomsg: four bytes, the index, the flags.
+            if let (RTM_NEWLINK, Some(fields)) = (kind, body.get(4..12)) {
+                link = Some(Link { index: number(fields), up: number(&fields[4..]) & libc::IFF_UP as u32 != 0 });
             }
         });
         match answer {
             Err(Errno::NODEV) => Ok(None),
-            answer => answer.map(|()| index),
+            answer => answer.map(|()| link),
         }
     }
 
@@ -217,8 +227,8 @@ mod tests {
     #[test]
     fn the_loopback_device_is_found_and_nothing_else_of_that_name() {
         let routes = Routes::open().unwrap();
-        assert_eq!(routes.index_of("lo").unwrap(), Some(1));
-        assert_eq!(routes.index_of("pkt-no-such").unwrap(), None);
+        assert_eq!(routes.find("lo").unwrap().unwrap().index, 1);
+        assert_eq!(routes.find("pkt-no-such").unwrap(), None);
         // 127.0.0.1 is of host scope.
         assert!(routes.lasting_addresses(1).unwrap().iter().all(|address| address.family != 2));
     }
