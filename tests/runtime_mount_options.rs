@@ -312,12 +312,13 @@ fn remount_changes_what_an_earlier_entry_mounts() {
     bundle.add_mount("/srv", "bind", &directory, &["bind"]);
     bundle.add_mount("/srv", "bind", &directory, &["bind", "remount", "ro", "nosuid"]);
     bundle.add_mount("/mnt/t", "tmpfs", "tmpfs", &["size=64k"]);
-    bundle.add_mount("/mnt/t", "tmpfs", "tmpfs", &["remount", "size=128k", "noexec"]);
+    bundle.add_mount("/mnt/t", "tmpfs", "tmpfs", &["remount", "size=128k", "noexec", "shared"]);
     let report = lab.report(&mut bundle);
     let seen = options(&report, "/srv");
     assert!(seen.contains(&"ro".to_owned()) && seen.contains(&"nosuid".to_owned()), "{seen:?}");
     let seen = options(&report, "/mnt/t");
     assert!(seen.contains(&"size=128k".to_owned()) && seen.contains(&"noexec".to_owned()), "{seen:?}");
+    assert!(seen.iter().any(|field| field.starts_with("shared:")), "{seen:?}");
     // The host's file system below the bind mount is as it was.
     fs::write(directory.join("still"), "writable").unwrap();
 

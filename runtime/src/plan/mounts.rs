@@ -113,6 +113,15 @@ fn check_extensions(
             "only a bind mount, or without a user namespace a new file system, can be id-mapped; remove idmap",
         );
     }
+    if let (MountKind::Cgroup(_), Some(parameter)) = (kind, options.parameters.first()) {
+        problems.add(
+            format!("{field}.options"),
+            format!("{:?} has no meaning for the view of the container's cgroups", parameter.to_string()),
+        );
+    }
+    if options.copy_up && !matches!(kind, MountKind::Filesystem { .. } | MountKind::Bind { .. }) {
+        problems.add(format!("{field}.options"), "\"tmpcopyup\" is for a new tmpfs only");
+    }
     if options.destination_nofollow && !bind {
         problems.add(format!("{field}.options"), "\"dest-nofollow\" is for bind mounts: nothing else covers a link");
     }
@@ -354,6 +363,8 @@ mod tests {
                 "mounts[0].gidMappings",
             ),
             (r#"[{"destination":"/a","options":["remount"]}]"#, "needs an earlier entry"),
+            (r#"[{"destination":"/a","type":"cgroup","options":["ro","moon"]}]"#, "\"moon\" has no meaning"),
+            (r#"[{"destination":"/a","type":"cgroup","options":["tmpcopyup"]}]"#, "new tmpfs only"),
             (
                 r#"[{"destination":"/a","source":"/x","options":["bind"]},{"destination":"/a","options":["remount","size=1"]}]"#,
                 "not the container's",

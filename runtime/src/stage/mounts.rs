@@ -52,9 +52,7 @@ pub(super) fn mount<'a>(
             }
             bind(root, mount, opened, kind)
         }
-        MountKind::Remount { parameters } => {
-            return remount(root, mount, parameters).map(|()| None).map_err(during);
-        }
+        MountKind::Remount { parameters } => remount(root, mount, parameters),
         MountKind::Cgroup(view) => cgroups(root, mount, view),
     };
     let handle = handle.map_err(during)?;
@@ -272,7 +270,7 @@ fn copy_link(root: &Root, mount: &Mount, link: &OwnedFd) -> Result<()> {
 }
 
 /// `remount`: what is mounted there, by its own handle.
-fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> Result<()> {
+fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> Result<OwnedFd> {
     let place = root.open(&mount.destination, OFlags::PATH).on("open", &mount.destination)?;
     if !parameters.is_empty() {
         let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
@@ -282,7 +280,7 @@ fn remount(root: &Root, mount: &Mount, parameters: &[Parameter]) -> Result<()> {
             .map_err(|errno| explained(&context, errno, "change the file system".to_owned()))?;
     }
     set_attributes(&place, mount.attributes, false)?;
-    set_attributes(&place, mount.recursive_attributes, true)
+    Ok(place)
 }
 
 fn bind(root: &Root, mount: &Mount, handle: OwnedFd, kind: FileType) -> Result<OwnedFd> {
