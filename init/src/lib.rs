@@ -72,7 +72,7 @@ pub fn run(words: CommandLine<'static>, environment: Words<'static>) -> u8 {
     // An init holds nothing that others may wait to become free: no file system, no pipe, no socket.
     file::leave_working_directory();
     file::close_inherited();
-    Supervisor::new(&settings, child, unmeant).run()
+    Supervisor::supervise(&settings, child, unmeant)
 }
 
 fn adopt_orphans(settings: &Settings) {

@@ -112,10 +112,7 @@ impl Line {
     /// Ends the line and writes it to descriptor `to`.
     #[inline(never)]
     pub fn end(&mut self, to: i32) {
-        if self.length == ROOM {
-            self.length = ROOM - 4;
-            self.push(b'.').push(b'.').push(b'.');
-        }
+        self.length = self.length.min(ROOM - 1);
         self.push(b'\n');
         file::write(to, self.as_bytes());
         self.length = 0;

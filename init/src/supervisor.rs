@@ -66,9 +66,12 @@ pub struct Supervisor<'a> {
 }
 
 impl<'a> Supervisor<'a> {
-    /// The init of `child`; without one, 0, it only reaps, until TERM or INT.
-    pub fn new(settings: &'a Settings, child: Pid, unmeant: SignalSet) -> Self {
-        Self {
+    /// Lives as the init of `child`, and returns the exit code. Without a child, 0, it only reaps, until TERM or INT.
+    ///
+    /// Not in line: its place on the stack is where the main child's way to execve was.
+    #[inline(never)]
+    pub fn supervise(settings: &'a Settings, child: Pid, unmeant: SignalSet) -> u8 {
+        let mut supervisor = Self {
             settings,
             child,
             ended: None,
@@ -82,23 +85,23 @@ impl<'a> Supervisor<'a> {
             told: const { Told::nobody() },
             taken: const { SignalInfo::EMPTY },
             held: const { SignalInfo::EMPTY },
+        };
+        make_stack();
+        loop {
+            if let Some(code) = supervisor.take_signal() {
+                supervisor.job.give_back_terminal();
+                return code;
+            }
         }
     }
 
-    /// Lives, and returns the exit code.
-    pub fn run(&mut self) -> u8 {
-        make_stack();
-        loop {
-            let set = if self.backlog.is_full() { SignalSet::STANDARD } else { SignalSet::ALL };
-            let outcome = match signals::wait(set, self.time_left(), Some(&mut self.taken)) {
-                EAGAIN => self.expire(),
-                1.. => self.receive(),
-                _ => None, // EINTR: stopped and continued
-            };
-            if let Some(code) = outcome {
-                self.job.give_back_terminal();
-                return code;
-            }
+    /// Waits for a signal or an alarm. The exit code, when there is nothing more to do.
+    fn take_signal(&mut self) -> Option<u8> {
+        let set = if self.backlog.is_full() { SignalSet::STANDARD } else { SignalSet::ALL };
+        match signals::wait(set, self.time_left(), Some(&mut self.taken)) {
+            EAGAIN => self.expire(),
+            1.. => self.receive(),
+            _ => None, // EINTR: stopped and continued
         }
     }
 
