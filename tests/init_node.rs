@@ -135,6 +135,46 @@ fn npm_start() {
     handler_finishes(&package, &["--once"], &["npm", "start", "--silent", "--script-shell", "./shell"], 2, None);
 }
 
+/// yarn and pnpm, put by npm into a folder of the build; `None`, and said so, where it can not get them.
+fn other_package_managers() -> Option<PathBuf> {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("package-managers");
+    let bin = folder.join("node_modules/.bin");
+    let are_there = || ["yarn", "pnpm"].iter().all(|name| bin.join(name).exists());
+    if !are_there() {
+        let mut npm = std::process::Command::new("npm");
+        npm.args(["install", "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=30000", "--prefix"]);
+        npm.arg(&folder).args(["yarn@1.22.22", "pnpm@9.15.9"]);
+        let output = npm.output();
+        if !are_there() {
+            pipkin_harness::skipped(&format!("npm can not install yarn and pnpm: {output:?}"));
+            return None;
+        }
+    }
+    Some(bin)
+}
+
+#[test]
+fn yarn_and_pnpm_start() {
+    let Some(package) = Package::new("managers", "node app.js", SERVER) else { return };
+    let Some(bin) = other_package_managers() else { return };
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    for (options, command) in [
+        (&[][..], &["yarn", "--silent", "start"][..]),
+        (&["--once"], &["yarn", "--silent", "start"]),
+        (&[], &["pnpm", "--silent", "start"]),
+        (&["--once"], &["pnpm", "--silent", "start"]),
+        (&[], &["dash", "-c", "yarn --silent start; true"]),
+        (&["--once"], &["dash", "-c", "pnpm --silent start; true"]),
+    ] {
+        let mut running = package.launch(options, command).env("PATH", &path).start();
+        running.await_line("ready");
+        running.signal(libc::SIGTERM);
+        running.await_line("handling");
+        running.await_line("handled");
+        running.wait();
+    }
+}
+
 #[test]
 fn a_cluster() {
     let Some(package) = Package::new("cluster", "", CLUSTER) else { return };

@@ -241,6 +241,32 @@ fn once_means_once() {
     assert_eq!(running.rest(), "");
 }
 
+/// Whoever was told to stop, with the group or by name, is not told again because the main child has ended of it.
+#[test]
+fn what_was_told_to_stop_is_not_told_again() {
+    in_both_places(|place| {
+        for options in [&[][..], &["--once"], &["-c"]] {
+            let mut running = place(shell(options, "INIT_PROBE=signals INIT_PROBE_NUMBER=31 @; true")).start();
+            let probe: i32 = running.await_line("ready").parse().unwrap();
+            running.signal(libc::SIGTERM);
+            assert_eq!(running.await_line("signal"), "15", "{options:?}");
+            let children = || std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
+            // In a PID namespace the probe knows itself by another number: it is the one that is left.
+            await_true("the shell has ended", || children().split_whitespace().count() == 1);
+            await_true("the probe is the init's", || {
+                let left: i32 = children().trim().parse().unwrap_or(0);
+                left == probe
+                    || running::status_field(left, "NSpid").is_some_and(|pids| pids.ends_with(&probe.to_string()))
+            });
+            assert!(running.is_silent_for(Duration::from_millis(200)), "{options:?}: told again");
+            // What comes from now on is for all that is left.
+            running.signal(libc::SIGSYS);
+            assert_eq!(running.await_line("signal"), "31", "{options:?}");
+            assert_eq!(running.wait(), 143);
+        }
+    });
+}
+
 /// A folder that is gone afterwards.
 struct Folder(PathBuf);
 
@@ -358,6 +384,35 @@ fn descriptors_are_the_childs_alone() {
     drop(running);
     // Nobody holds the writing end any more.
     assert_eq!(std::io::read_to_string(reader).unwrap(), "");
+}
+
+/// What is refused is named, with its value, in one line.
+#[test]
+fn refusals_name_the_word_and_what_would_be_right() {
+    let folder = Init::pipkin().path.parent().unwrap().to_owned();
+    for (name, options, said) in [
+        ("pipkin-init", &["--grac", "5s"][..], &["pipkin-init: --grac: no such option"][..]),
+        ("pipkin-init", &["-vxw"], &["-vxw: ", "-x"]),
+        ("pipkin-init", &["--grace", "soon"], &["--grace: \"soon\" is not a time, such as 500ms"]),
+        ("pipkin-init", &["--delay=1d"], &["--delay=1d: \"1d\" is not a time"]),
+        ("pipkin-init", &["-rTERM:BAR"], &["-rTERM:BAR: \"TERM:BAR\" is not FROM:TO"]),
+        ("pipkin-init", &["-e", "256"], &["-e: \"256\" is not an exit code"]),
+        ("pipkin-init", &["--parent-death", "X\x1b"], &["\"X\\x1b\" is not a signal"]),
+        ("pipkin-init", &["--once=1"], &["--once=1: takes no value"]),
+        ("pipkin-init", &["--group", "--once"], &["options contradict each other"]),
+        ("pipkin-init", &["--pause"], &["--pause runs no command"]),
+        ("tini", &["--subreaper"], &["[ERROR tini (", "--subreaper: no such option"]),
+        ("dumb-init", &["--ver"], &["[dumb-init] --ver: may be more than one option"]),
+        ("catatonit", &["-s"], &["ERROR (catatonit:", "-s"]),
+    ] {
+        let init = Init { path: folder.join(name), ..Init::pipkin() };
+        let (_, output, errors) = init.launch(options, &["touch", "/tmp/init-must-not-exist"]).finish();
+        assert_eq!((errors.lines().count(), output.as_str()), (1, ""), "{options:?}: {errors}");
+        assert!(said.iter().all(|said| errors.contains(said)), "{options:?}: {errors}");
+    }
+    let (_, _, errors) = Init::pipkin().launch(&["--rewrite"], &[]).finish();
+    assert!(errors.contains("--rewrite: needs a value"), "{errors}");
+    assert!(!Path::new("/tmp/init-must-not-exist").exists());
 }
 
 #[test]

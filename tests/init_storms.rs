@@ -123,6 +123,44 @@ fn a_queue_without_room() {
     assert_eq!(running.wait(), 0);
 }
 
+/// While there is no room at all in the child's queue, the init holds what it can, leaves the rest in its own queue and goes
+/// on with everything else; then all of it comes, in order.
+#[test]
+fn what_is_held_back_comes_in_order() {
+    const NUMBER: usize = 40; // more than it holds
+    let _alone = alone();
+    let mut running = Init::pipkin().probe(&["-c"], "signals").env("INIT_PROBE_NUMBER", "31").start();
+    let child: i32 = running.await_line("ready").parse().unwrap();
+    let limit = |soft: Option<u64>| -> u64 {
+        let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: both structures live here.
+        unsafe {
+            assert_eq!(libc::prlimit(child, libc::RLIMIT_SIGPENDING, std::ptr::null(), &mut limits), 0);
+            let before = limits.rlim_cur;
+            limits.rlim_cur = soft.unwrap_or(before);
+            assert_eq!(libc::prlimit(child, libc::RLIMIT_SIGPENDING, &limits, std::ptr::null_mut()), 0);
+            before
+        }
+    };
+    let usual = limit(Some(0));
+    for value in 1..=NUMBER {
+        queue(running.pid(), 40, value);
+    }
+    for _ in 0..20 {
+        running.signal(libc::SIGUSR1);
+        assert_eq!(running.await_line("signal"), "10", "others pass");
+    }
+    let pending = running::status_field(running.pid(), "ShdPnd").unwrap();
+    assert!(u64::from_str_radix(&pending, 16).unwrap() & 1 << 39 != 0, "what it can not hold stays where it is");
+    limit(Some(usual));
+    for value in 1..=NUMBER {
+        assert_eq!(running.await_line("signal"), format!("40 value {value}"));
+    }
+    running.signal(libc::SIGSYS);
+    assert_eq!(running.await_line("signal"), "31");
+    assert_eq!(running.wait(), 7);
+}
+
 /// Whether there was room: how many fit is another's matter.
 fn queue_or_give_up(pid: i32, value: usize) -> bool {
     // SAFETY: the pointer is a number, which nobody follows.
