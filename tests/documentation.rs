@@ -119,15 +119,6 @@ fn init_command(help: &str) -> Command {
     let mut options: Vec<(String, String, String)> = Vec::new();
     for line in &lines[2..lines.len() - notes.len()] {
         match line {
-            line if line.starts_with("  -h,") => options.extend(line.split("   ").map(|option| {
-                let option = option.trim().to_owned();
-                let text = option.split("--").nth(1).unwrap_or_default().to_owned();
-                (heading.clone(), option, format!("print the {text} and end"))
-            })),
-            line if line.starts_with("  ") && line[..COLUMN].trim().is_empty() => {
-                let last = options.last_mut().expect("a line that goes on");
-                last.2 = format!("{} {}", last.2, line.trim());
-            }
             line if line.starts_with("  ") => {
                 let (option, text) = line.split_at(COLUMN);
                 options.push((heading.clone(), option.trim().to_owned(), text.trim().to_owned()));

@@ -125,7 +125,7 @@ _pipkin__runtime() {
 
     case "${cmd}" in
         pipkin__runtime)
-            opts="-h -V --root --log --log-format --debug --systemd-cgroup --cgroup-manager --rootless --help --version create delete events exec features kill list pause plan ps resume run spec start state update help"
+            opts="-h -V --root --log --log-format --trace-boot --debug --systemd-cgroup --cgroup-manager --rootless --help --version create delete events exec features kill list pause plan ps resume run spec start state update help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -141,6 +141,10 @@ _pipkin__runtime() {
                     ;;
                 --log-format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --trace-boot)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --cgroup-manager)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_pipkin_runtime_global_optspecs
-    string join \n root= log= log-format= debug systemd-cgroup cgroup-manager= rootless= h/help V/version
+    string join \n root= log= log-format= trace-boot= debug systemd-cgroup cgroup-manager= rootless= h/help V/version
 end
 
 function __fish_pipkin_runtime_needs_command
@@ -28,6 +28,7 @@ complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l root -d '
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log -d 'Write warnings and errors to this file, too' -r -F
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log-format -d 'How they are written' -r -f -a "text\t'`time="…" level=error msg="…"`'
 json\t'One object a line; what engines read'"
+complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l trace-boot -d 'Write how long each step took there, for chrome://tracing or Perfetto' -r -F
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l cgroup-manager -d 'Who makes the cgroups; "disabled": containers stay in the caller\'s' -r -f -a "cgroupfs\t'The runtime, by the file system'
 systemd\t'systemd, asked over D-Bus'
 disabled\t'Nobody: containers stay in the caller\'s cgroup'"

@@ -197,7 +197,7 @@ Runs COMMAND, passes signals on to it, reaps orphans, and ends with its exit cod
 Signals
   -g --group             pass them to COMMAND's whole process group
   -c --single-child      pass them to COMMAND alone
-     --once              pass them to the group, but to whom a parent that handles them passes them on
+     --once              pass them to the group except those whose parent handles them
   -r --rewrite FROM:TO   pass FROM on as TO: TERM:QUIT, 15:3, HUP:RTMIN+1; TO 0: not at all
      --delay TIME        hold the first TERM back for TIME; a second one passes at once
 The end
@@ -218,7 +218,7 @@ Messages
   -V --version           print the version
   -L --license           print the licence
   -l                     print the licence
-Default: -gs, and the wait is 10s, or without limit when told to stop. TIME: 500ms, 10s, 2m, 1h.
+TIME: 500ms, 10s, 2m, 1h. Default: -gs --wait=10s, --wait when told to stop.
 Each option also by environment: PIPKIN_INIT_GRACE=8s, PIPKIN_INIT_ONCE=1.
 Exit codes: COMMAND's, or 128+n when signal n ended it; 127 not found, 126 not executable, 125 other.
 "
