@@ -33,7 +33,7 @@ install_tools() {
     missing=
     for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm setsid:util-linux skopeo:skopeo \
         dumb-init:dumb-init tini:tini catatonit:catatonit gcc:gcc ip:iproute2 iptables:iptables umoci:umoci \
-        podman:podman containerd:containerd dockerd:docker.io runc:runc; do
+        podman:podman slirp4netns:slirp4netns containerd:containerd dockerd:docker.io runc:runc; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
     done
     [ -e /usr/lib/podman/netavark ] || missing="$missing netavark aardvark-dns"

@@ -7,26 +7,40 @@ use crate::lab::Lab;
 use crate::program::{Program, Running};
 use crate::{host, skipped};
 
-/// A lab (root's) whose engine runs behind walls: nothing that it does to the network or to mounts reaches the machine.
+/// A lab whose engine runs behind walls: nothing that it does to the network or to mounts reaches the machine.
 ///
-/// `/run` and `/dev/shm` are empty and its own, so engines find no state of others there.
+/// `/run` and `/dev/shm` are empty and its own, so engines find no state of others there; everybody may use `/dev/net/tun`.
 pub struct Enclosure {
     holder: Running,
     lab: Lab,
 }
 
 impl Enclosure {
-    /// A new one; `None`, and a SKIPPED line, without root or without one of the programs that the tests need.
+    /// A new one for root's engine; `None`, and a SKIPPED line, without root or without one of the programs that the tests
+    /// need.
     pub fn new(programs: &[&str]) -> Option<Self> {
-        let lab = Lab::root()?;
+        Self::around(Lab::root()?, programs)
+    }
+
+    /// One for the engine of an ordinary user with subordinate ids. Only root can make the walls.
+    pub fn of_user(programs: &[&str]) -> Option<Self> {
+        if !host::is_root() {
+            skipped("needs root");
+            return None;
+        }
+        Self::around(Lab::user()?, programs)
+    }
+
+    fn around(lab: Lab, programs: &[&str]) -> Option<Self> {
         if let Some(missing) = programs.iter().find(|program| host::which(program).is_none()) {
             skipped(&format!("{missing} is not installed"));
             return None;
         }
         let script = "set -e; ip link set lo up; mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /dev/shm; \
-                      mkdir /run/lock; echo ready; exec sleep infinity";
+                      chmod 1777 /dev/shm; mkdir /run/lock; \
+                      mknod -m 666 /run/tun c 10 200; mount --bind /run/tun /dev/net/tun; echo ready; exec sleep infinity";
         let words = ["--net", "--mount", "--propagation", "private", "/bin/sh", "-c", script];
-        let mut holder = lab.program("unshare").args(words).start();
+        let mut holder = lab.program_of_caller("unshare").args(words).start();
         holder.hear("ready");
         Some(Self { holder, lab })
     }
@@ -36,17 +50,31 @@ impl Enclosure {
         &self.lab
     }
 
-    /// A program behind the walls.
+    /// A program of the lab's user behind the walls.
     pub fn program(&self, program: impl AsRef<Path>) -> Program {
-        let namespaces = format!("--target={}", self.holder.pid());
-        let directory = self.lab.path("");
-        let wd = format!("--wd={}", directory.display());
-        self.lab.program("nsenter").args([&namespaces, "--net", "--mount", &wd, "--"]).arg(program.as_ref())
+        let entered = self.entered();
+        let Some(user) = self.lab.as_user() else { return entered.arg(program.as_ref()) };
+        let ids = [format!("--reuid={}", user.uid), format!("--regid={}", user.gid)];
+        entered.arg("setpriv").args(ids).arg("--clear-groups").arg(program.as_ref())
     }
 
-    /// What runtimes have left: their state below `/run`, one path a line. Engines that are closed leave nothing.
+    /// The beginning of a command line behind the walls, as root.
+    fn entered(&self) -> Program {
+        let target = format!("--target={}", self.holder.pid());
+        let wd = format!("--wd={}", self.lab.path("").display());
+        self.lab.program_of_caller("nsenter").args([&target, "--net", "--mount", &wd, "--"])
+    }
+
+    /// What runtimes have left: their state, one path a line. Engines that are closed leave nothing.
     pub fn states_left(&self) -> String {
-        self.program("find").args(["/run", "-name", "state.json"]).run().ok().stdout()
+        self.entered()
+            .arg("find")
+            .arg("/run")
+            .arg(self.lab.path("run"))
+            .args(["-name", "state.json"])
+            .run()
+            .ok()
+            .stdout()
     }
 
     /// Removes the cgroups that the engine itself has made, by their names; those that are not empty stay, and count as leaks.

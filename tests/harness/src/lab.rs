@@ -172,11 +172,19 @@ impl Lab {
 
     /// Any program, run as the lab's user in the lab's directory.
     pub fn program(&self, program: impl AsRef<Path>) -> Program {
+        let program = self.program_of_caller(program);
+        match &self.user {
+            Some(user) if host::is_root() => program.ids(user.uid, user.gid),
+            _ => program,
+        }
+    }
+
+    /// The same with the lab user's environment, but run as the caller of the tests.
+    pub(crate) fn program_of_caller(&self, program: impl AsRef<Path>) -> Program {
         let program = Program::new(program.as_ref()).env(MARK, &self.name).dir(&self.directory);
         let Some(user) = &self.user else { return program };
         let run = if self.systemd { format!("/run/user/{}", user.uid).into() } else { self.path("run") };
-        let program = program.env("HOME", self.path("")).env("XDG_RUNTIME_DIR", run).env("USER", &user.name);
-        if host::is_root() { program.ids(user.uid, user.gid) } else { program }
+        program.env("HOME", self.path("")).env("XDG_RUNTIME_DIR", run).env("USER", &user.name)
     }
 
     /// One of the product's programs: `pipkin`, `pipkin-init`, `pipkin-hello`.
