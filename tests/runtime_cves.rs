@@ -21,7 +21,8 @@ fn image_with_its_own_dev(lab: &Lab) -> Bundle {
 }
 
 /// CVE-2016-9962: nobody in the container looks into the stage before it is the program.
-/// Seen failing: without `PR_SET_DUMPABLE` in `stage/mod.rs`.
+/// Seen failing: with the stage made dumpable again before it waits. (Without `PR_SET_DUMPABLE` in `stage/mod.rs` alone the
+/// kernel does the same, when the stage becomes the program's user.)
 #[test]
 fn the_stage_can_not_be_looked_into() {
     let Some(lab) = Lab::root() else { return };
@@ -130,7 +131,8 @@ fn mount_points_that_are_exchanged_meanwhile() {
     assert_eq!(made, [] as [&str; 0], "made outside of the root file system");
 }
 
-/// CVE-2021-43784: lengths of what a configuration has written are not cut to 16 bits anywhere.
+/// CVE-2021-43784: lengths of what a configuration has written are not cut to 16 bits anywhere. (No netlink message is made
+/// of them, so there is nothing that could be taken out.)
 #[test]
 fn a_very_long_mount_source() {
     let Some(lab) = Lab::root() else { return };
@@ -233,7 +235,7 @@ fn paths_are_masked_with_the_real_null_device() {
 }
 
 /// CVE-2025-52565: a terminal is one of a devpts, whatever lies in the image's /dev.
-/// Seen failing: without the checks of `stage/console.rs`.
+/// The kernel guards it, too: without the checks of `stage/console.rs` its ioctls fail, and this still passes.
 #[test]
 fn a_terminal_is_one_of_a_devpts() {
     let Some(lab) = Lab::root() else { return };
@@ -305,6 +307,7 @@ fn a_user_is_who_it_says() {
 }
 
 /// CVE-2014-8989: whoever maps groups without privilege has given up changing them.
+/// Seen failing: without `setgroups` in `launch/id_maps.rs`, where the kernel refuses the map.
 #[test]
 fn groups_can_not_be_dropped_in_a_user_namespace_of_ones_own() {
     let Some(lab) = Lab::user_without_subids() else { return };
