@@ -197,7 +197,8 @@ fn exec_in_a_directory_of_the_host() {
 fn nothing_is_made_outside() {
     let Some(lab) = Lab::root() else { return };
     let victim = lab.directory("victim");
-    let change: [(&str, fn(&mut Bundle)); 4] = [
+    type Change = fn(&mut Bundle);
+    let change: [(&str, Change); 4] = [
         ("cwd", |bundle| bundle.config["process"]["cwd"] = json!("/srv/out/new/directory")),
         ("file", |bundle| bundle.add_mount("/srv/out/file", "bind", "/etc/hostname", &["bind"])),
         ("directory", |bundle| bundle.add_mount("/srv/out/a/b", "tmpfs", "tmpfs", &[])),
