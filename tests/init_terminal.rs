@@ -94,30 +94,27 @@ fn ctrl_z_in_a_container_is_no_trap() {
 }
 
 /// For as long as the init stops with its job, TSTP is not blocked in it; before and afterwards everything is. While it
-/// waits the kernel shows nothing as blocked, so that it must be seen at work.
+/// waits the kernel shows nothing as blocked, so that it is stopped to look.
 #[test]
 fn all_signals_are_blocked_again_after_a_stop() {
-    let blocked_at_work = |running: &Running| {
-        let mut seen = 0;
-        await_true("the init is seen at work", || {
-            running.signal(libc::SIGURG);
-            let mask = running::status_field(running.pid(), "SigBlk").unwrap();
-            seen = u64::from_str_radix(&mask, 16).unwrap();
-            seen & 1 == 1
-        });
-        seen
+    let blocked = |running: &Running| {
+        running.signal(libc::SIGSTOP);
+        await_true("the init is stopped", || state(running.pid()) == 'T');
+        let mask = running::status_field(running.pid(), "SigBlk").unwrap();
+        running.signal(libc::SIGCONT);
+        await_true("the init goes on", || state(running.pid()) == 'S');
+        u64::from_str_radix(&mask, 16).unwrap()
     };
     let all = !(1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1));
-    let (mut terminal, mut running, child) = in_container(&Init::pipkin(), &[], "signals");
-    assert_eq!(blocked_at_work(&running), all);
-    // SIGTSTP is blocked in this child, so that it has to stop by itself.
+    let (terminal, mut running, child) = in_container(&Init::pipkin(), &[], "signals");
+    assert_eq!(blocked(&running), all);
+    // SIGTSTP is blocked in this child.
     // SAFETY: takes no pointer; the child of a running init of this test.
     unsafe { libc::kill(child, libc::SIGSTOP) };
-    await_true("the job was stopped and goes on", || state(child) == 'S' || state(child) == 'T');
-    terminal.keys(CTRL_Z);
+    await_true("the init has taken the terminal", || terminal.foreground() != child);
     running.signal(libc::SIGCONT);
     await_true("the child goes on", || state(child) != 'T');
-    assert_eq!(blocked_at_work(&running), all);
+    assert_eq!(blocked(&running), all);
     running.signal(libc::SIGTERM);
     assert_eq!(running.wait(), 7);
 }
