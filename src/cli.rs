@@ -7,7 +7,7 @@ use pipkin_images::store::Store;
 use rustix::time::Timespec;
 
 use crate::failure::{Failure, Result};
-use crate::{images, import, load, ps, rm, rmi, run};
+use crate::{bench, images, import, load, ps, rm, rmi, run};
 
 /// Run containers on this machine: no daemon, no set-up, as root or as an ordinary user.
 #[derive(Debug, Parser)]
@@ -69,6 +69,7 @@ enum Verb {
     Import(Box<import::Arguments>),
     Images(images::Arguments),
     Rmi(rmi::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// The definitions behind `--help`.
@@ -96,5 +97,6 @@ pub fn run(started: Timespec) -> Result<u8> {
         Verb::Import(arguments) => import::run(global, &arguments).map(|()| 0),
         Verb::Images(arguments) => images::run(global, &arguments).map(|()| 0),
         Verb::Rmi(arguments) => rmi::run(global, &arguments).map(|()| 0),
+        Verb::Bench(arguments) => bench::run(&arguments).map(|()| 0),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A library only so that the tests can make man pages and completions from the same definitions as `--help`.
 
+mod bench;
 mod bundle;
 mod cli;
 mod container;

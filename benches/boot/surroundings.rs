@@ -6,7 +6,7 @@ use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::Comparison;
 
 use crate::runtimes::Runtime;
-use crate::side_by_side::{Options, finish};
+use crate::side_by_side::{Options, finish, states};
 
 const CROWD: usize = 1000;
 
@@ -37,7 +37,8 @@ pub fn large_rootfs(lab: &Lab) -> Bundle {
 /// A boot where a thousand containers of the same runtime are running already, against the same where there are none.
 pub fn among_a_thousand(lab: &Lab, options: &Options) -> Option<Comparison> {
     let bundle = &super::default_bundle(lab);
-    let runtime = |name, root: &str| Runtime { name, path: lab.product_path("pipkin-runtime"), root: lab.path(root) };
+    let runtime =
+        |name, root: &str| Runtime { name, path: lab.product_path("pipkin-runtime"), root: states(lab).join(root) };
     let alone = runtime("pipkin-runtime", "state-alone");
     let crowded = runtime("pipkin-runtime, 1,000 there", "state-crowd");
     let crowd = Crowd::new(lab, crowded.clone());

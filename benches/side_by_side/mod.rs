@@ -86,6 +86,7 @@ impl Options {
 pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
     let options = Options::parse(rounds);
     let Some(lab) = Lab::root() else { return };
+    let _states = States(states(&lab));
     let chosen = options.chosen(settings);
     let mut comparisons: Vec<Comparison> = chosen.iter().filter_map(|(_, measure)| measure(&lab, &options)).collect();
     if host::view() == View::Hybrid && !options.one_view {
@@ -98,6 +99,20 @@ pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
     if let Some(file) = &options.svg {
         let text = svg(&format!("pipkin: {bench}"), &comparisons);
         std::fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+}
+
+/// Where the runtimes keep their states: in memory, as they do by default; on a disk, to remove them would take longer than all the rest.
+pub fn states(lab: &Lab) -> PathBuf {
+    PathBuf::from("/run").join(format!("{}-states", lab.name()))
+}
+
+/// Removes them at the end.
+struct States(PathBuf);
+
+impl Drop for States {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Once;
 
 use pipkin_harness::{Lab, host};
 
+use crate::side_by_side::states;
+
 /// Who is measured beside `pipkin-runtime`, and how to install it.
 const PEERS: [(&str, &str); 3] = [
     ("runc", "apt-get install runc"),
@@ -34,7 +36,7 @@ pub fn runtimes(lab: &Lab) -> Vec<Runtime> {
     });
     let own = ("pipkin-runtime", lab.product_path("pipkin-runtime"));
     let peers = PEERS.iter().filter_map(|(name, _)| Some((*name, host::which(name)?)));
-    let runtime = |(name, path)| Runtime { name, path, root: lab.path(format!("state-{name}")) };
+    let runtime = |(name, path)| Runtime { name, path, root: states(lab).join(name) };
     std::iter::once(own).chain(peers).map(runtime).collect()
 }
 

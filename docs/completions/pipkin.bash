@@ -16,6 +16,9 @@ _pipkin() {
             ",$1")
                 cmd="pipkin"
                 ;;
+            pipkin,bench)
+                cmd="pipkin__subcmd__bench"
+                ;;
             pipkin,help)
                 cmd="pipkin__subcmd__help"
                 ;;
@@ -39,6 +42,21 @@ _pipkin() {
                 ;;
             pipkin,run)
                 cmd="pipkin__subcmd__run"
+                ;;
+            pipkin__subcmd__bench,boot)
+                cmd="pipkin__subcmd__bench__subcmd__boot"
+                ;;
+            pipkin__subcmd__bench,help)
+                cmd="pipkin__subcmd__bench__subcmd__help"
+                ;;
+            pipkin__subcmd__bench__subcmd__help,boot)
+                cmd="pipkin__subcmd__bench__subcmd__help__subcmd__boot"
+                ;;
+            pipkin__subcmd__bench__subcmd__help,help)
+                cmd="pipkin__subcmd__bench__subcmd__help__subcmd__help"
+                ;;
+            pipkin__subcmd__help,bench)
+                cmd="pipkin__subcmd__help__subcmd__bench"
                 ;;
             pipkin__subcmd__help,help)
                 cmd="pipkin__subcmd__help__subcmd__help"
@@ -64,6 +82,9 @@ _pipkin() {
             pipkin__subcmd__help,run)
                 cmd="pipkin__subcmd__help__subcmd__run"
                 ;;
+            pipkin__subcmd__help__subcmd__bench,boot)
+                cmd="pipkin__subcmd__help__subcmd__bench__subcmd__boot"
+                ;;
             *)
                 ;;
         esac
@@ -71,7 +92,7 @@ _pipkin() {
 
     case "${cmd}" in
         pipkin)
-            opts="-h -V --root --help --version run ps rm load import images rmi help"
+            opts="-h -V --root --help --version run ps rm load import images rmi bench help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -88,9 +109,135 @@ _pipkin() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        pipkin__subcmd__help)
-            opts="run ps rm load import images rmi help"
+        pipkin__subcmd__bench)
+            opts="-h --root --help boot help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__bench__subcmd__boot)
+            opts="-h --runtime --bundle --runs --json --svg --root --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --runtime)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --runs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --json)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --svg)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --root)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__bench__subcmd__help)
+            opts="boot help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__bench__subcmd__help__subcmd__boot)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__bench__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__help)
+            opts="run ps rm load import images rmi bench help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__help__subcmd__bench)
+            opts="boot"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__help__subcmd__bench__subcmd__boot)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -34,6 +34,7 @@ complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "load" -d 'Bring an im
 complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "import" -d 'Turn a directory or a plain tar archive into an image of one layer'
 complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "images" -d 'List the images in the store'
 complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "rmi" -d 'Remove images; layers that other images share stay'
+complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "bench" -d 'Measure OCI runtimes on this machine'
 complete -c pipkin -n "__fish_pipkin_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c pipkin -n "__fish_pipkin_using_subcommand run" -l name -d 'A name for the container [default: the start of its id]' -r
 complete -c pipkin -n "__fish_pipkin_using_subcommand run" -s e -l env -d 'Set an environment variable; without a value it is taken from the caller\'s environment' -r
@@ -75,11 +76,26 @@ complete -c pipkin -n "__fish_pipkin_using_subcommand images" -s q -l quiet -d '
 complete -c pipkin -n "__fish_pipkin_using_subcommand images" -s h -l help -d 'Print help'
 complete -c pipkin -n "__fish_pipkin_using_subcommand rmi" -l root -d 'Where images and containers are kept [default: /var/lib/pipkin, or ~/.local/share/pipkin as an ordinary user]' -r -F
 complete -c pipkin -n "__fish_pipkin_using_subcommand rmi" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "run" -d 'Run a program in a new container of an image, in the foreground'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "ps" -d 'List containers'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "rm" -d 'Remove containers with everything they wrote'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "load" -d 'Bring an image from a file or directory into the store'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "import" -d 'Turn a directory or a plain tar archive into an image of one layer'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "images" -d 'List the images in the store'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "rmi" -d 'Remove images; layers that other images share stay'
-complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and not __fish_seen_subcommand_from boot help" -l root -d 'Where images and containers are kept [default: /var/lib/pipkin, or ~/.local/share/pipkin as an ordinary user]' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and not __fish_seen_subcommand_from boot help" -s h -l help -d 'Print help'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and not __fish_seen_subcommand_from boot help" -f -a "boot" -d 'Measure how long containers take to start and to end'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and not __fish_seen_subcommand_from boot help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l runtime -d 'An OCI runtime, by path or name; may be given several times' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l bundle -d 'A directory with config.json; its program must end by itself with exit code 0' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l runs -d 'How many rounds' -r
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l json -d 'Write every sample there, as JSON' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l svg -d 'Write a chart there' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -l root -d 'Where images and containers are kept [default: /var/lib/pipkin, or ~/.local/share/pipkin as an ordinary user]' -r -F
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from boot" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "boot" -d 'Measure how long containers take to start and to end'
+complete -c pipkin -n "__fish_pipkin_using_subcommand bench; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "run" -d 'Run a program in a new container of an image, in the foreground'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "ps" -d 'List containers'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "rm" -d 'Remove containers with everything they wrote'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "load" -d 'Bring an image from a file or directory into the store'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "import" -d 'Turn a directory or a plain tar archive into an image of one layer'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "images" -d 'List the images in the store'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "rmi" -d 'Remove images; layers that other images share stay'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "bench" -d 'Measure OCI runtimes on this machine'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and not __fish_seen_subcommand_from run ps rm load import images rmi bench help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c pipkin -n "__fish_pipkin_using_subcommand help; and __fish_seen_subcommand_from bench" -f -a "boot" -d 'Measure how long containers take to start and to end'
