@@ -183,3 +183,14 @@ fn every_configuration_has_a_plan() {
         assert!(plan.is_object(), "{name}");
     }
 }
+
+/// A new file there needs a test here that boots it.
+#[test]
+fn every_configuration_is_booted_by_a_test() {
+    let booted = include_str!("runtime_configs.rs");
+    for entry in std::fs::read_dir(pipkin_harness::data_file("configs")).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        // The default of `Lab::bundle` for an ordinary user.
+        assert!(booted.contains(&format!("\"{name}\"")) || name == "runc-spec-rootless.json", "{name}");
+    }
+}
