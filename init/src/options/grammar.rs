@@ -31,6 +31,7 @@ impl<'a> Reader<'_, 'a> {
                 break;
             } else {
                 if persona == Persona::Tini
+                    && self.seen == 0
                     && words.peek().is_none()
                     && position(Text::of(c"version"), letters) == Some(0)
                 {

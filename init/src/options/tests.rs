@@ -105,6 +105,7 @@ fn refusals() {
         (&["dumb-init", "--ver", "x"], Cause::AMBIGUOUS_OPTION),
         (&["dumb-init", "--", "--ver"], Cause::NO_COMMAND),
         (&["tini", "--version", "x"], Cause::UNKNOWN_OPTION),
+        (&["tini", "-g", "--version"], Cause::UNKNOWN_OPTION),
         (&["tini", "-L", "x"], Cause::UNKNOWN_LETTER),
         (&["catatonit", "-l", "x"], Cause::UNKNOWN_LETTER),
         (&["pipkin-init", "--=1", "x"], Cause::UNKNOWN_OPTION),
