@@ -91,21 +91,8 @@ impl Channel {
     /// Waits for a message; `None` when the other side is gone.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>> {
         let mut bytes = [0; LONGEST];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = loop {
-            let mut slices = [IoSliceMut::new(&mut bytes)];
-            match rustix::net::recvmsg(&self.socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // The other process was killed with something unread.
-                Err(Errno::CONNRESET) => return Ok(None),
-                other => break other.step(|| "receive a message between launcher and stage")?.bytes,
-            }
-        };
-        let descriptor = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-            _ => None,
-        });
+        let (received, descriptor) =
+            receive_bytes(self.socket.as_fd(), &mut bytes).step(|| "receive a message between launcher and stage")?;
         if received == 0 {
             return Ok(None);
         }
@@ -155,6 +142,29 @@ impl Channel {
             None => crate::sys::process::exit_now(1),
         }
     }
+}
+
+/// Receives a message of a Unix socket, and the descriptor that came with it; 0 bytes when the other side is gone.
+pub(crate) fn receive_bytes(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+) -> std::result::Result<(usize, Option<OwnedFd>), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        let mut slices = [IoSliceMut::new(bytes)];
+        match rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            // The other process was killed with something unread.
+            Err(Errno::CONNRESET) => break 0,
+            other => break other?.bytes,
+        }
+    };
+    let descriptor = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    Ok((received, descriptor))
 }
 
 /// Sends bytes over a Unix socket, and a descriptor with them (unix(7), `SCM_RIGHTS`).

@@ -9,6 +9,7 @@ pub(crate) mod channel;
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod criu;
 pub mod error;
 pub mod launch;
 pub mod log;

@@ -24,11 +24,14 @@ cache=$target/vm
 seconds=${PIPKIN_VM_SECONDS:-900}
 suite=bookworm
 mirror=http://deb.debian.org/debian
-packages=apparmor,busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
+packages=apparmor,busybox-static,criu,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
-modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth'
+# The diag modules are what CRIU asks for sockets.
+modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth
+    net/unix/unix_diag net/ipv4/inet_diag net/ipv4/tcp_diag net/ipv4/udp_diag net/ipv4/raw_diag net/packet/af_packet_diag
+    net/netlink/netlink_diag'
 # What only this machine can show, and with --all whatever else is about the kernel.
-tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources cgroup seccomp_kernel'
+tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources runtime_checkpoint cgroup seccomp_kernel'
 more='runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp'
 
 say() { printf '\n== %s\n' "$*"; }

@@ -1,6 +1,6 @@
 //! Stopping every process of a cgroup where it is, and letting it go on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, poll};
@@ -51,6 +51,12 @@ impl Cgroup {
             Err(Errno::NOENT | Errno::NODEV) => Ok(false),
             Err(error) => Err(error).on("read", &state),
         }
+    }
+
+    /// Where another program can stop its processes: version 1's freezer, or version 2's directory.
+    pub fn freezer_directory(&self) -> Option<PathBuf> {
+        let unified = || self.unified().map(|open| &open.seat);
+        self.legacy("freezer").or_else(unified).map(|seat| seat.directory.clone())
     }
 
     fn set_frozen(&self, freeze: bool) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The command line of `pipkin-runtime`: runc's, one file per command.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod duration;
@@ -69,6 +70,9 @@ struct Options {
     /// Whether a container goes without a cgroup where it may not have one: true, false, or auto, unless root calls.
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = rootless)]
     rootless: Rootless,
+    /// The program for checkpoint and restore.
+    #[arg(long, value_name = "FILE", default_value = "criu")]
+    criu: PathBuf,
 }
 
 /// What `--version` prints; engines read the second line.
@@ -76,6 +80,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nspec: 1.3.0");
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Checkpoint(checkpoint::Checkpoint),
     Create(create::Create),
     Delete(delete::Delete),
     Events(events::Events),
@@ -86,6 +91,7 @@ enum Command {
     Pause(pause::Pause),
     Plan(plan::Plan),
     Ps(ps::Ps),
+    Restore(checkpoint::Restore),
     Resume(pause::Resume),
     Run(run::Run),
     Spec(spec::Spec),
@@ -145,12 +151,13 @@ fn log_misuse(message: &str) {
 
 impl Cli {
     fn run(self) -> Result<u8> {
-        let Options { root, systemd_cgroup, cgroup_manager, rootless, .. } = self.options;
+        let Options { root, systemd_cgroup, cgroup_manager, rootless, criu, .. } = self.options;
         let manager = if systemd_cgroup { cgroup::Manager::Systemd } else { cgroup_manager };
         let cgroups = cgroup::Driving { manager, forgiving: rootless.0 };
-        let runtime = Runtime::new(root.unwrap_or_else(Store::default_root)).with_cgroups(cgroups);
+        let runtime = Runtime::new(root.unwrap_or_else(Store::default_root)).with_cgroups(cgroups).with_criu(criu);
         let done = |result: Result<()>| result.map(|()| 0);
         match self.command {
+            Command::Checkpoint(checkpoint) => done(checkpoint.run(&runtime)),
             Command::Create(create) => done(create.run(&runtime)),
             Command::Delete(delete) => done(delete.run(&runtime)),
             Command::Events(events) => done(events.run(&runtime)),
@@ -161,6 +168,7 @@ impl Cli {
             Command::Pause(pause) => done(pause.run(&runtime)),
             Command::Plan(plan) => plan.run(&runtime),
             Command::Ps(ps) => done(ps.run(&runtime)),
+            Command::Restore(restore) => restore.run(&runtime),
             Command::Resume(resume) => done(resume.run(&runtime)),
             Command::Run(run) => run.run(&runtime),
             Command::Spec(spec) => done(spec.run()),

@@ -277,7 +277,7 @@ fn run_poststart(directory: &Directory, record: &Record, caller: Option<&Foregro
 }
 
 /// A terminal needs somebody at its other end.
-fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Result<()> {
+pub(super) fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Result<()> {
     let terminal = plan.inside.process.terminal.is_some();
     if options.console_socket.is_some() && !(detached && terminal) {
         return Err(Error::invalid(
@@ -294,6 +294,6 @@ fn check_terminal(plan: &Plan, options: &CreateOptions, detached: bool) -> Resul
     Ok(())
 }
 
-fn absolute(bundle: &Path) -> Result<PathBuf> {
+pub(super) fn absolute(bundle: &Path) -> Result<PathBuf> {
     Ok(plan::normalize(&std::path::absolute(bundle).on("look up the bundle", bundle)?))
 }

@@ -1,6 +1,7 @@
 //! Containers as callers see them: each operation takes the container's lock, looks at what the kernel says, and is safe
 //! to repeat.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
@@ -8,6 +9,7 @@ mod resources;
 mod signals;
 mod view;
 
+pub use checkpoint::{CheckpointOptions, Images, RestoreOptions};
 pub use create::CreateOptions;
 pub use exec::{ExecOptions, ExecProcess, ProcessChanges};
 pub use resources::Event;
@@ -25,18 +27,26 @@ use crate::state::{Directory, Record, Status, Store};
 pub struct Runtime {
     store: Store,
     cgroups: Driving,
+    criu: PathBuf,
 }
 
 impl Runtime {
     /// Nothing is touched until an operation is called.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { store: Store::new(root), cgroups: Driving::default() }
+        Self { store: Store::new(root), cgroups: Driving::default(), criu: "criu".into() }
     }
 
     /// Who makes the cgroups of new containers, and whether they are needed.
     #[must_use]
     pub fn with_cgroups(mut self, cgroups: Driving) -> Self {
         self.cgroups = cgroups;
+        self
+    }
+
+    /// The program for checkpoints, by path or by name.
+    #[must_use]
+    pub fn with_criu(mut self, criu: impl Into<PathBuf>) -> Self {
+        self.criu = criu.into();
         self
     }
 

@@ -360,7 +360,7 @@ pub(super) fn write_oom_score(path: &str, score: i32) -> Result<()> {
 }
 
 /// Complete or not at all: engines poll for it.
-pub(super) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+pub(crate) fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
     let temporary = path.with_file_name(format!(".{}", path.file_name().unwrap_or_default().to_string_lossy()));
     // A stale one, or a link that somebody has put there, is not written through.
     let _ = std::fs::remove_file(&temporary);

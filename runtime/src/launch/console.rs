@@ -9,7 +9,7 @@ use crate::channel::send_bytes;
 use crate::error::{Context, Result};
 
 /// Connects to the socket and sends the master with the name of the terminal.
-pub(super) fn send_master(socket: &Path, master: BorrowedFd<'_>) -> Result<()> {
+pub(crate) fn send_master(socket: &Path, master: BorrowedFd<'_>) -> Result<()> {
     let stream = UnixStream::connect(socket).on("connect to the console socket", socket)?;
     send_bytes(stream.as_fd(), b"/dev/ptmx", Some(master)).on("send the terminal to", socket)
 }

@@ -17,7 +17,9 @@ mod process;
 pub(crate) mod seccomp_agent;
 mod task;
 
+pub(crate) use boot::write_pid_file;
 pub use boot::{Boot, Booted, boot};
+pub(crate) use console::send_master;
 pub use exec::{Join, Joined, join};
 pub use foreground::{Foreground, Outcome};
 pub(crate) use notify::notify_inside;

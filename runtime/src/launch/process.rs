@@ -25,7 +25,7 @@ impl Child {
     }
 
     /// A child that somebody else cloned for this process (`CLONE_PARENT`).
-    pub(super) fn adopted(pid: Pid) -> Result<Self> {
+    pub(crate) fn adopted(pid: Pid) -> Result<Self> {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step(|| "open the container's process")?;
         Ok(Self { pid, pidfd })
     }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::hooks;
-use crate::plan::{Inside, InsideHooks, NamespaceKind, Process, Start, Step};
+use crate::plan::{Inside, InsideHooks, MountKind, NamespaceKind, Process, Start, Step};
 use crate::state::{Document, Status};
 use crate::sys::process::{exit_now, inherited_descriptor};
 use crate::trace;
@@ -299,4 +299,30 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     channel.send(&Report::Ready, None)?;
     channel.wait_for(Go::Proceed)?;
     prepared.execute(channel)
+}
+
+/// Makes what is missing of the places that are mounted on, for CRIU, which makes none. What is below a file system of the
+/// container's own comes back with that.
+pub(crate) fn make_mount_points(rootfs: &std::path::Path, steps: &[Step]) -> Result<()> {
+    let top = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .on("open the root file system", rootfs)?;
+    let root = Root::from(top);
+    let mut own: Vec<&std::path::Path> = Vec::new();
+    for step in steps {
+        let Step::Mount(mount) = step else { continue };
+        let path = mount.destination.as_path();
+        if own.iter().any(|own| path.starts_with(own)) {
+            continue;
+        }
+        let is_file = match &mount.kind {
+            MountKind::Bind { source, .. } => !source.is_dir(),
+            _ => {
+                own.push(path);
+                false
+            }
+        };
+        let made = if is_file { root.create_file(path) } else { root.create_directory(path) };
+        made.step(|| format!("mounts[{}]: make {}", mount.index, path.display()))?;
+    }
+    Ok(())
 }

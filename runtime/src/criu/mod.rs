@@ -1,0 +1,170 @@
+//! CRIU's service, for `checkpoint` and `restore` (criu(8); its messages are those of images/rpc.proto in its sources).
+//!
+//! `criu swrk FD` serves one caller over a `SOCK_SEQPACKET` socket. It opens descriptors that requests name in the
+//! caller's /proc/PID/fd, but those to be inherited by restored processes it must have itself.
+
+mod options;
+mod wire;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+pub use self::options::{CgroupsMode, Common, Dump, External, Inherited, PageServer, Restore};
+use self::wire::Message;
+use crate::channel::{receive_bytes, send_bytes};
+use crate::error::{Context, Error, Kind, Result};
+use crate::sys::process::ordinary_process;
+
+/// `criu_req_type`
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Request {
+    Dump = 1,
+    Restore = 2,
+    Check = 3,
+    PreDump = 4,
+    Notify = 6,
+}
+
+/// Something that CRIU tells while it works, and waits for the answer.
+#[derive(Debug)]
+pub struct Notice {
+    /// Which moment it is, such as `post-restore` (criu(8), `--action-script`).
+    pub moment: String,
+    /// The first process's number, here.
+    pub pid: Option<i32>,
+    /// A terminal's master.
+    pub descriptor: Option<OwnedFd>,
+}
+
+/// A running CRIU.
+pub struct Service {
+    socket: OwnedFd,
+    process: Child,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        let _ = self.process.wait();
+    }
+}
+
+impl Service {
+    /// Starts CRIU with this process's standard descriptors and `inherited` ones, and lets it say whether it fits the kernel.
+    ///
+    /// # Errors
+    /// When there is no CRIU, or this kernel lacks what it needs.
+    pub fn start(program: &Path, inherited: &[Inherited]) -> Result<Self> {
+        let fit = Self::spawn(program, &[])?;
+        fit.call(Request::Check, None, &mut |_| Ok(())).map_err(|_| {
+            Error::new(Kind::System, format!("{} does not work on this kernel", program.display()))
+                .remedy(format!("`{} check` says what is missing", program.display()))
+        })?;
+        drop(fit);
+        Self::spawn(program, inherited)
+    }
+
+    fn spawn(program: &Path, inherited: &[Inherited]) -> Result<Self> {
+        let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (socket, theirs) = pair.step(|| "make the socket for CRIU")?;
+        let hand_over =
+            |file: &OwnedFd| rustix::io::fcntl_setfd(file, FdFlags::empty()).step(|| "hand CRIU a descriptor");
+        hand_over(&theirs)?;
+        inherited.iter().filter_map(Inherited::file).try_for_each(hand_over)?;
+        let mut command = Command::new(program);
+        command.arg("swrk").arg(theirs.as_raw_fd().to_string());
+        ordinary_process(&mut command);
+        let process = command.spawn().map_err(|cause| {
+            let error = Error::system(format!("run {}", program.display()), cause);
+            error.remedy("checkpoints need CRIU: install the package criu, or name it with --criu")
+        })?;
+        Ok(Self { socket, process })
+    }
+
+    /// Its process's number.
+    pub fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+
+    /// Writes the processes to images.
+    ///
+    /// # Errors
+    /// CRIU's, with what its log says last.
+    pub fn dump(self, dump: &Dump<'_>, on_notice: &mut dyn FnMut(Notice) -> Result<()>) -> Result<()> {
+        let request = if dump.pre_dump { Request::PreDump } else { Request::Dump };
+        let answer = self.call(request, Some(&dump.message()), on_notice);
+        answer.map(drop).map_err(|error| explain(error, dump.common.log(Dump::LOG)))
+    }
+
+    /// Makes the processes from images; the number of the first, which is a child of this process.
+    ///
+    /// # Errors
+    /// As for [`Service::dump`].
+    pub fn restore(self, restore: &Restore<'_>, on_notice: &mut dyn FnMut(Notice) -> Result<()>) -> Result<i32> {
+        let answer = self.call(Request::Restore, Some(&restore.message()), on_notice);
+        let answer = answer.map_err(|error| explain(error, restore.common.log(Restore::LOG)))?;
+        answer.ok_or_else(|| Error::new(Kind::System, "CRIU does not say which process it has restored"))
+    }
+
+    /// Sends a request and answers CRIU's questions until it is done: the restored process, if it says so.
+    fn call(
+        &self,
+        request: Request,
+        options: Option<&Message>,
+        on_notice: &mut dyn FnMut(Notice) -> Result<()>,
+    ) -> Result<Option<i32>> {
+        let mut message = Message::default();
+        message.number(1, request as i64);
+        if let Some(options) = options {
+            message.message(2, options);
+        }
+        self.send(&message)?;
+        let strange = || Error::new(Kind::System, "CRIU says what nobody understands");
+        let mut bytes = vec![0; 64 * 1024];
+        loop {
+            let (length, descriptor) = receive_bytes(self.socket.as_fd(), &mut bytes).step(|| "hear CRIU's answer")?;
+            if length == 0 {
+                return Err(Error::new(Kind::System, "CRIU ended without an answer"));
+            }
+            let fields = wire::read(&bytes[..length]).ok_or_else(strange)?;
+            let kind = wire::number(&fields, 1).ok_or_else(strange)?;
+            if wire::number(&fields, 2) != Some(1) {
+                let errno = wire::number(&fields, 7).unwrap_or(0);
+                let message = wire::bytes(&fields, 9).map(String::from_utf8_lossy).unwrap_or_default();
+                return Err(Error::new(
+                    Kind::System,
+                    format!("criu failed: errno {errno} {message}").trim().to_owned(),
+                ));
+            }
+            if kind != Request::Notify as u64 {
+                let restored = wire::bytes(&fields, 4).and_then(wire::read);
+                return Ok(restored.and_then(|fields| wire::number(&fields, 1)).map(|pid| pid as i32));
+            }
+            let notice = wire::bytes(&fields, 5).and_then(wire::read).ok_or_else(strange)?;
+            let moment = wire::bytes(&notice, 1).map(String::from_utf8_lossy).unwrap_or_default().into_owned();
+            on_notice(Notice { moment, pid: wire::number(&notice, 2).map(|pid| pid as i32), descriptor })?;
+            let mut heard = Message::default();
+            heard.number(1, Request::Notify as i64).truth(3, true);
+            self.send(&heard)?;
+        }
+    }
+
+    fn send(&self, message: &Message) -> Result<()> {
+        send_bytes(self.socket.as_fd(), message.as_bytes(), None).step(|| "tell CRIU what to do")
+    }
+}
+
+/// Adds what CRIU's log says last of errors.
+fn explain(error: Error, log: PathBuf) -> Error {
+    let text = std::fs::read(&log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let cause = text.lines().find(|line| line.contains("Error"));
+    error.remedy(match cause {
+        Some(line) => format!("{}: {}", log.display(), line.trim()),
+        None => format!("see {}", log.display()),
+    })
+}
