@@ -184,3 +184,16 @@ fn events_tell_of_a_kill_for_want_of_memory() {
     container.delete_force();
     events.wait();
 }
+
+#[test]
+fn update_of_shares_needs_a_group_that_is_the_containers() {
+    let Some(lab) = Lab::root() else { return };
+    let container = waiting(&lab);
+    for options in
+        [&["--l3-cache-schema", "L3:0=f"][..], &["--mem-bw-schema", "MB:0=20"], &["--mem-bw-schema", "L3:0=f"]]
+    {
+        container.command("update", options, &[]).run().exits(1);
+    }
+    container.command("update", &[], &[]).run().ok();
+    container.delete_force();
+}

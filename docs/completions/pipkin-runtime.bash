@@ -16,6 +16,9 @@ _pipkin__runtime() {
             ",$1")
                 cmd="pipkin__runtime"
                 ;;
+            pipkin__runtime,checkpoint)
+                cmd="pipkin__runtime__subcmd__checkpoint"
+                ;;
             pipkin__runtime,create)
                 cmd="pipkin__runtime__subcmd__create"
                 ;;
@@ -49,6 +52,9 @@ _pipkin__runtime() {
             pipkin__runtime,ps)
                 cmd="pipkin__runtime__subcmd__ps"
                 ;;
+            pipkin__runtime,restore)
+                cmd="pipkin__runtime__subcmd__restore"
+                ;;
             pipkin__runtime,resume)
                 cmd="pipkin__runtime__subcmd__resume"
                 ;;
@@ -66,6 +72,9 @@ _pipkin__runtime() {
                 ;;
             pipkin__runtime,update)
                 cmd="pipkin__runtime__subcmd__update"
+                ;;
+            pipkin__runtime__subcmd__help,checkpoint)
+                cmd="pipkin__runtime__subcmd__help__subcmd__checkpoint"
                 ;;
             pipkin__runtime__subcmd__help,create)
                 cmd="pipkin__runtime__subcmd__help__subcmd__create"
@@ -100,6 +109,9 @@ _pipkin__runtime() {
             pipkin__runtime__subcmd__help,ps)
                 cmd="pipkin__runtime__subcmd__help__subcmd__ps"
                 ;;
+            pipkin__runtime__subcmd__help,restore)
+                cmd="pipkin__runtime__subcmd__help__subcmd__restore"
+                ;;
             pipkin__runtime__subcmd__help,resume)
                 cmd="pipkin__runtime__subcmd__help__subcmd__resume"
                 ;;
@@ -125,7 +137,7 @@ _pipkin__runtime() {
 
     case "${cmd}" in
         pipkin__runtime)
-            opts="-h -V --root --log --log-format --trace-boot --debug --systemd-cgroup --cgroup-manager --rootless --help --version create delete events exec features kill list pause plan ps resume run spec start state update help"
+            opts="-h -V --root --log --log-format --trace-boot --debug --systemd-cgroup --cgroup-manager --rootless --criu --help --version checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -152,6 +164,52 @@ _pipkin__runtime() {
                     return 0
                     ;;
                 --rootless)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --criu)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__runtime__subcmd__checkpoint)
+            opts="-h --image-path --work-path --tcp-established --ext-unix-sk --shell-job --lazy-pages --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --parent-path --leave-running --tcp-skip-in-flight --link-remap --status-fd --page-server --pre-dump --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --image-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --work-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --manage-cgroups-mode)
+                    COMPREPLY=($(compgen -W "soft full strict ignore" -- "${cur}"))
+                    return 0
+                    ;;
+                --empty-ns)
+                    COMPREPLY=($(compgen -W "network" -- "${cur}"))
+                    return 0
+                    ;;
+                --parent-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --status-fd)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --page-server)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -333,8 +391,22 @@ _pipkin__runtime() {
             return 0
             ;;
         pipkin__subcmd__runtime__subcmd__help)
-            opts="create delete events exec features kill list pause plan ps resume run spec start state update help"
+            opts="checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__runtime__subcmd__help__subcmd__checkpoint)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -487,6 +559,20 @@ _pipkin__runtime() {
             return 0
             ;;
         pipkin__subcmd__runtime__subcmd__help__subcmd__ps)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        pipkin__subcmd__runtime__subcmd__help__subcmd__restore)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -686,6 +772,60 @@ _pipkin__runtime() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        pipkin__subcmd__runtime__subcmd__restore)
+            opts="-b -d -h --image-path --work-path --tcp-established --ext-unix-sk --shell-job --lazy-pages --file-locks --manage-cgroups-mode --empty-ns --auto-dedup --bundle --console-socket --detach --pid-file --no-subreaper --no-pivot --lsm-profile --lsm-mount-context --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --image-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --work-path)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --manage-cgroups-mode)
+                    COMPREPLY=($(compgen -W "soft full strict ignore" -- "${cur}"))
+                    return 0
+                    ;;
+                --empty-ns)
+                    COMPREPLY=($(compgen -W "network" -- "${cur}"))
+                    return 0
+                    ;;
+                --bundle)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -b)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --console-socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pid-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lsm-profile)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lsm-mount-context)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         pipkin__subcmd__runtime__subcmd__resume)
             opts="-h --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -789,7 +929,7 @@ _pipkin__runtime() {
             return 0
             ;;
         pipkin__subcmd__runtime__subcmd__update)
-            opts="-r -h --resources --memory --memory-reservation --memory-swap --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --pids-limit --blkio-weight --help"
+            opts="-r -h --resources --memory --memory-reservation --memory-swap --cpu-period --cpu-quota --cpu-burst --cpu-share --cpu-rt-period --cpu-rt-runtime --cpu-idle --cpuset-cpus --cpuset-mems --pids-limit --blkio-weight --l3-cache-schema --mem-bw-schema --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -856,6 +996,14 @@ _pipkin__runtime() {
                     return 0
                     ;;
                 --blkio-weight)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --l3-cache-schema)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mem-bw-schema)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -110,7 +110,7 @@ impl Plan {
             match fs::create_dir(group) {
                 Ok(()) => {
                     made.push(group.clone());
-                    self.write_schemata(group)?;
+                    write_schemata(group, &self.schemata)?;
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && !self.own => self.compare(group)?,
                 Err(error) => return Err(explain_group(error, group)),
@@ -126,25 +126,6 @@ impl Plan {
             made.push(monitor.clone());
         }
         Ok(())
-    }
-
-    /// All lines in one write, as the kernel wants it: all of them or none come into force.
-    fn write_schemata(&self, group: &Path) -> Result<()> {
-        if self.schemata.is_empty() {
-            return Ok(());
-        }
-        let file = group.join("schemata");
-        let text: String = self.schemata.iter().map(|line| format!("{line}\n")).collect();
-        fs::write(&file, text).map_err(|cause| {
-            let error =
-                Error::system(format!("linux.intelRdt: write {:?} to {}", self.schemata, file.display()), cause);
-            // The kernel says what is wrong with a line in a file of its own.
-            let said = group.parent().map(|top| top.join("info/last_cmd_status"));
-            match said.and_then(|said| fs::read_to_string(said).ok()).filter(|said| said.trim() != "ok") {
-                Some(said) => error.remedy(said.trim()),
-                None => error,
-            }
-        })
     }
 
     /// A class that exists is shared: what it has must be what is asked for.
@@ -186,6 +167,18 @@ impl Record {
         Ok(())
     }
 
+    /// Gives the container's own group other shares.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] for a class, in which others may be too; what the kernel refused.
+    pub fn update(&self, schemata: &[String]) -> Result<()> {
+        if !self.own {
+            let text = format!("the class {} is not the container's own, so it is not changed", self.group.display());
+            return Err(Error::invalid("linux.intelRdt.closID", text));
+        }
+        write_schemata(&self.group, schemata)
+    }
+
     /// Takes away what is the container's own; what is gone is fine.
     ///
     /// # Errors
@@ -202,6 +195,24 @@ impl Record {
         }
         Ok(())
     }
+}
+
+/// All lines in one write, as the kernel wants it: all of them or none come into force.
+fn write_schemata(group: &Path, schemata: &[String]) -> Result<()> {
+    if schemata.is_empty() {
+        return Ok(());
+    }
+    let file = group.join("schemata");
+    let text: String = schemata.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&file, text).map_err(|cause| {
+        let error = Error::system(format!("linux.intelRdt: write {schemata:?} to {}", file.display()), cause);
+        // The kernel says what is wrong with a line in a file of its own.
+        let said = group.parent().map(|top| top.join("info/last_cmd_status"));
+        match said.and_then(|said| fs::read_to_string(said).ok()).filter(|said| said.trim() != "ok") {
+            Some(said) => error.remedy(said.trim()),
+            None => error,
+        }
+    })
 }
 
 fn explain_group(error: std::io::Error, group: &Path) -> Error {

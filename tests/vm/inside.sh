@@ -1,8 +1,12 @@
 #!/bin/sh
 # Runs in the machine that run.sh starts, as root, from pipkin-tests.service. What it says goes to the second serial line.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PIPKIN_BIN_DIR=/pipkin/bin PIPKIN_TEST_VIEW=v2 PIPKIN_TEST_COMPLETE=1 PIPKIN_TEST_RUN=vm RUST_BACKTRACE=1
-for module in /pipkin/modules/*.ko; do
-    busybox insmod "$module" || echo "insmod $module failed"
+# Twice: one may need another that comes after it.
+for pass in first second; do
+    for module in /pipkin/modules/*.ko; do
+        name=$(basename "$module" .ko)
+        [ -d "/sys/module/$name" ] || busybox insmod "$module" 2>/dev/null || [ $pass = first ] || echo "insmod $module failed"
+    done
 done
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
 mount -o remount,size=1g /tmp 2>/dev/null || mount -t tmpfs -o size=1g tmpfs /tmp

@@ -44,9 +44,14 @@ impl Events {
 
     /// The value of `key` now; `None` when the cgroup is gone.
     pub fn get(&self, key: &str) -> Result<Option<u32>> {
+        Ok(self.read()?.and_then(|text| file::keyed(&text, key)))
+    }
+
+    /// All of it; `None` when the cgroup is gone.
+    fn read(&self) -> Result<Option<String>> {
         let mut text = [0u8; 256];
         match self.file.read_at(&mut text, 0) {
-            Ok(length) => Ok(file::keyed(&String::from_utf8_lossy(&text[..length]), key)),
+            Ok(length) => Ok(Some(String::from_utf8_lossy(&text[..length]).into_owned())),
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
             Err(error) => Err(error).step(|| "read cgroup.events"),
         }
@@ -60,7 +65,12 @@ impl Events {
     /// Waits until every process in it is frozen, and is false as in [`Events::wait`]. Processes that end while they are
     /// being frozen can leave an empty cgroup that the kernel never calls frozen: that counts, too.
     pub fn wait_until_frozen(&self) -> Result<bool> {
-        self.wait_until(|| Ok(self.get("frozen")? != Some(0) || self.get("populated")? == Some(0)))
+        // One read for both: a second one would take the news of a change since the first away from the poll.
+        let done = |text: String| {
+            let value = |key| file::keyed::<u32>(&text, key);
+            value("frozen") != Some(0) || value("populated") == Some(0)
+        };
+        self.wait_until(|| Ok(self.read()?.is_none_or(done)))
     }
 
     fn wait_until(&self, done: impl Fn() -> Result<bool>) -> Result<bool> {

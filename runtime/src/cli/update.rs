@@ -62,9 +62,23 @@ pub(super) struct Update {
     /// Weight on block devices (10 to 1000).
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<u16>,
+    /// Shares of the level 3 cache, such as L3:0=f;1=f0, where linux.intelRdt has given the container a group.
+    #[arg(long, value_name = "SHARES", value_parser = |text: &str| shares("L3", text))]
+    l3_cache_schema: Option<String>,
+    /// Shares of memory bandwidth, such as MB:0=50;1=20.
+    #[arg(long, value_name = "SHARES", value_parser = |text: &str| shares("MB", text))]
+    mem_bw_schema: Option<String>,
     /// The container's name.
     #[arg(value_name = "CONTAINER")]
     id: String,
+}
+
+/// One line that begins with the resource; the kernel checks the rest.
+fn shares(resource: &str, text: &str) -> std::result::Result<String, String> {
+    match text.split_once(':') {
+        Some((name, _)) if name.starts_with(resource) && !text.contains('\n') => Ok(text.to_owned()),
+        _ => Err(format!("{text:?} is not one line of shares that begins with {resource}")),
+    }
 }
 
 impl Update {
@@ -75,6 +89,10 @@ impl Update {
         };
         let resources: LinuxResources = serde_json::from_value(document)
             .map_err(|cause| Error::invalid(self.resources.as_deref().unwrap_or("limits"), cause))?;
+        let schemata: Vec<String> = [self.l3_cache_schema, self.mem_bw_schema].into_iter().flatten().collect();
+        if !schemata.is_empty() {
+            runtime.update_shares(&self.id, &schemata)?;
+        }
         runtime.update(&self.id, &resources)
     }
 

@@ -25,6 +25,19 @@ impl Runtime {
         running_cgroup(id, &record, status)?.update(resources)
     }
 
+    /// Changes the shares of caches and memory bandwidth of a container that has its own (resctrl): lines for `schemata`.
+    pub fn update_shares(&self, id: &str, schemata: &[String]) -> Result<()> {
+        let (_directory, record, status) = self.lock(id)?;
+        running_cgroup(id, &record, status)?;
+        match &record.resctrl {
+            Some(group) => group.update(schemata),
+            None => Err(Error::new(
+                Kind::Invalid,
+                "--l3-cache-schema, --mem-bw-schema: the container has no group in resctrl; create it with linux.intelRdt",
+            )),
+        }
+    }
+
     /// What the container uses now.
     pub fn stats(&self, id: &str) -> Result<Stats> {
         let (_directory, record, status) = self.look_up(id)?;

@@ -8,7 +8,7 @@ mod wire;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -24,7 +24,6 @@ use crate::sys::process::ordinary_process;
 enum Request {
     Dump = 1,
     Restore = 2,
-    Check = 3,
     PreDump = 4,
     Notify = 6,
 }
@@ -59,12 +58,17 @@ impl Service {
     /// # Errors
     /// When there is no CRIU, or this kernel lacks what it needs.
     pub fn start(program: &Path, inherited: &[Inherited]) -> Result<Self> {
-        let fit = Self::spawn(program, &[])?;
-        fit.call(Request::Check, None, &mut |_| Ok(())).map_err(|_| {
-            Error::new(Kind::System, format!("{} does not work on this kernel", program.display()))
-                .remedy(format!("`{} check` says what is missing", program.display()))
-        })?;
-        drop(fit);
+        let mut check = Command::new(program);
+        check.arg("check").stdin(Stdio::null());
+        ordinary_process(&mut check);
+        let checked = check.output().map_err(|cause| missing(program, cause))?;
+        if !checked.status.success() {
+            let said = String::from_utf8_lossy(&checked.stderr);
+            let cause = said.lines().rfind(|line| line.contains("Error")).unwrap_or("it does not say why").trim();
+            let text =
+                format!("{} does not work on this kernel ({} check): {cause}", program.display(), program.display());
+            return Err(Error::new(Kind::System, text));
+        }
         Self::spawn(program, inherited)
     }
 
@@ -78,10 +82,7 @@ impl Service {
         let mut command = Command::new(program);
         command.arg("swrk").arg(theirs.as_raw_fd().to_string());
         ordinary_process(&mut command);
-        let process = command.spawn().map_err(|cause| {
-            let error = Error::system(format!("run {}", program.display()), cause);
-            error.remedy("checkpoints need CRIU: install the package criu, or name it with --criu")
-        })?;
+        let process = command.spawn().map_err(|cause| missing(program, cause))?;
         Ok(Self { socket, process })
     }
 
@@ -158,7 +159,12 @@ impl Service {
     }
 }
 
-/// Adds what CRIU's log says last of errors.
+fn missing(program: &Path, cause: std::io::Error) -> Error {
+    let error = Error::system(format!("run {}", program.display()), cause);
+    error.remedy("checkpoints need CRIU: install the package criu, or name it with --criu")
+}
+
+/// Adds what CRIU's log says first of errors.
 fn explain(error: Error, log: PathBuf) -> Error {
     let text = std::fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
