@@ -87,6 +87,9 @@ const DESCRIPTORS: &str = "descriptors.json";
 const EXTERNAL: [(NamespaceKind, &str); 2] =
     [(NamespaceKind::Network, "extRootNetNS"), (NamespaceKind::Pid, "extRootPidNS")];
 
+/// Its type and its file.
+type JoinedNamespace = (&'static str, PathBuf);
+
 impl Runtime {
     /// Writes a running container to images; it ends with that unless it is to go on.
     pub fn checkpoint(&self, id: &str, options: &CheckpointOptions) -> Result<()> {
@@ -272,7 +275,7 @@ impl Restoring<'_> {
     }
 
     /// Descriptors 0 to 2 in the place of the pipes that they were, and namespaces that are there already.
-    fn inherited(&self) -> Result<(Vec<Inherited>, Vec<(&'static str, PathBuf)>)> {
+    fn inherited(&self) -> Result<(Vec<Inherited>, Vec<JoinedNamespace>)> {
         let path = self.options.images.path.join(DESCRIPTORS);
         let text = std::fs::read(&path).on("read", &path)?;
         let names: Vec<String> = serde_json::from_slice(&text).map_err(std::io::Error::from).on("decode", &path)?;
