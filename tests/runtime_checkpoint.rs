@@ -1,4 +1,4 @@
-//! `checkpoint` and `restore`, by CRIU. What needs a kernel that CRIU works on runs in the machine of `make test-vm`.
+//! `checkpoint` and `restore`, by CRIU, where there is one that works on the kernel.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;

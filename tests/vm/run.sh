@@ -31,7 +31,7 @@ modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/
     net/unix/unix_diag net/ipv4/inet_diag net/ipv4/tcp_diag net/ipv4/udp_diag net/ipv4/raw_diag net/packet/af_packet_diag
     net/netlink/netlink_diag drivers/net/tun lib/libcrc32c net/netfilter/nfnetlink net/netfilter/nf_tables'
 # What only this machine can show, and with --all whatever else is about the kernel.
-tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources runtime_checkpoint cgroup seccomp_kernel'
+tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources cgroup seccomp_kernel'
 more='runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp'
 
 say() { printf '\n== %s\n' "$*"; }
