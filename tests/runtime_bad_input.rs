@@ -125,6 +125,14 @@ const CASES: &[Case] = &[
         &["linux.maskedPaths"],
     ),
     (
+        "a deadline, and hooks that it would keep from starting",
+        |b| {
+            b.config["process"]["scheduler"] = json!({"policy": "SCHED_DEADLINE", "runtime": 10_000_000, "deadline": 20_000_000, "period": 20_000_000});
+            b.config["hooks"] = json!({"startContainer": [{"path": "/bin/true"}]});
+        },
+        &["process.scheduler.policy", "hooks.startContainer"],
+    ),
+    (
         "a device of no type",
         |b| b.config["linux"]["devices"] = json!([{"path": "/dev/x", "type": "x", "major": 1, "minor": 3}]),
         &["linux.devices"],

@@ -115,6 +115,26 @@ fn a_program_that_takes_more_memory_than_it_may_is_killed() {
     assert_eq!(lab.leaks(), "");
 }
 
+/// Also where the stage, which joins first and clones then, dies before it could clone.
+#[test]
+fn a_memory_limit_that_is_too_small_to_start_is_named() {
+    let Some(lab) = lab_with("memory") else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    let pid_namespace = "/proc/1/ns/pid";
+    for (joined, limit) in [(false, 4096), (true, 4096), (true, 131_072)] {
+        if joined {
+            bundle.add_namespace("pid", Some(pid_namespace));
+        }
+        bundle.config["linux"]["resources"]["memory"] = json!({"limit": limit});
+        lab.run(&bundle).fails(1, &["linux.resources.memory.limit"]);
+        assert_eq!(lab.leaks(), "", "{joined} {limit}");
+    }
+}
+
 #[test]
 fn cpu_shares_and_quota() {
     let Some(lab) = lab_with("cpu") else { return };

@@ -117,6 +117,26 @@ fn damaged_files() {
     assert_eq!(lab.leaks(), "");
 }
 
+/// What the command line makes of a damaged container's configuration can be another container's cgroup: nobody in it is killed.
+#[test]
+fn a_damaged_record_costs_no_other_container() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc has no --cgroup-manager.
+    }
+    let mut bundle = waiting(&lab);
+    bundle.config["linux"]["cgroupsPath"] = serde_json::json!(format!("/{}-shared", lab.name()));
+    let other = lab.create(&bundle);
+    let damaged = lab.id();
+    lab.runtime(["--cgroup-manager", "disabled", "create", "--bundle", bundle.path_text(), &damaged]).run().ok();
+    fs::write(lab.state_root().join(&damaged).join("state.json"), "{").unwrap();
+    let deleted = lab.runtime(["delete", "--force", &damaged]).run().ok();
+    assert!(deleted.stderr().contains("not known for certain"), "{}", deleted.all());
+    assert_eq!(other.status(), "created");
+    other.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
 /// What somebody else has written says which processes and cgroups to kill: it is not believed.
 #[test]
 fn the_state_of_another_user() {

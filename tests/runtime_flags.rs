@@ -251,6 +251,25 @@ fn exec_does_not_need_the_bundle() {
     container.delete_force();
 }
 
+/// What it has started stands still before it is anything: that must not keep the caller.
+#[test]
+fn an_exec_in_a_paused_container_can_be_interrupted() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc ends with other codes.
+    }
+    let container = running(&lab);
+    container.command("pause", &[], &[]).run().ok();
+    let waiting = container.exec(&["--ignore-paused"], &["/bin/true"]).start();
+    let children = format!("/proc/{0}/task/{0}/children", waiting.pid());
+    await_true("it has a child", || fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
+    waiting.signal(Signal::TERM);
+    waiting.wait().fails(255, &["interrupted by SIGTERM"]);
+    container.command("resume", &[], &[]).run().ok();
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
 #[test]
 fn a_paused_container_takes_an_exec_only_when_told_to() {
     let Some(lab) = Lab::root() else { return };
@@ -299,7 +318,21 @@ fn containers_without_cgroups() {
     run("disabled").fails(1, &["linux.resources.pids.limit"]);
     assert_eq!(lab.leaks(), "");
 
+    // Nobody would keep its root from a device that it makes.
     bundle.config["linux"]["resources"].as_object_mut().unwrap().remove("pids");
+    let bounding = bundle.config["process"]["capabilities"]["bounding"].clone();
+    bundle.config["process"]["capabilities"]["bounding"] = json!(["CAP_MKNOD"]);
+    bundle.save();
+    run("cgroupfs").ok();
+    run("disabled").fails(1, &["linux.resources.devices", "CAP_MKNOD"]);
+    bundle.config["process"]["capabilities"]["bounding"] = bounding;
+    bundle.config["linux"]["cgroupsPath"] = json!("/unused");
+    bundle.save();
+    let warned = run("disabled").ok();
+    assert!(warned.stderr().contains("linux.resources.devices: not enforced"), "{}", warned.all());
+    assert!(warned.stderr().contains("linux.cgroupsPath: not used"), "{}", warned.all());
+    bundle.config["linux"].as_object_mut().unwrap().remove("cgroupsPath");
+
     bundle.args(["/bin/probe", "signal-wait"]);
     bundle.save();
     lab.runtime(["--cgroup-manager", "disabled", "create", "--bundle", bundle.path_text(), &id]).run().ok();

@@ -21,7 +21,18 @@ use crate::error::{Context, Error, Kind, Result};
 /// # Errors
 /// What the kernel refused: `ENOSPC` for a cpuset without processors, `EINVAL` for a real-time process without runtime.
 pub fn enter_through<D: AsFd>(doors: &[D]) -> Result<()> {
-    doors.iter().try_for_each(|door| file::put(door, "0").step(|| "enter the container's cgroup (write 0 to tasks)"))
+    doors.iter().try_for_each(|door| {
+        file::put(door, "0").map_err(|errno| {
+            let error = Error::system("enter the container's cgroup (write 0 to tasks)", errno);
+            match errno {
+                Errno::INVAL => error.remedy(
+                    "a real-time process (process.scheduler) needs a share: linux.resources.cpu.realtimeRuntime",
+                ),
+                Errno::NOSPC => error.remedy("its cpuset has no CPU or no memory node"),
+                _ => error,
+            }
+        })
+    })
 }
 
 impl Cgroup {

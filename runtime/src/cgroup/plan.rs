@@ -151,14 +151,35 @@ impl Plan {
         Some(Plan { groups, spare, devices, optional, owner: None, unit, properties: Vec::new() })
     }
 
-    /// Without a cgroup there are no limits: notes every one that is asked for.
-    pub fn refuse_limits(linux: Option<&Linux>, layout: &Layout, problems: &mut Problems) {
+    /// Without a cgroup there are no limits: notes every one that is asked for. Nor are device rules enforced, which is refused when the
+    /// container's root could make any device (`makes_devices`), and a warning when it can only use those that its root file system has.
+    pub fn refuse_limits(
+        linux: Option<&Linux>,
+        layout: &Layout,
+        makes_devices: bool,
+        warnings: &mut Vec<String>,
+        problems: &mut Problems,
+    ) {
+        if linux.is_some_and(|l| l.cgroups_path().is_some()) {
+            warnings.push("linux.cgroupsPath: not used, because cgroups are disabled".to_owned());
+        }
         let Some(resources) = linux.and_then(|l| l.resources().as_ref()) else { return };
         let mut compiler = Compiler { layout, settings: Vec::new(), problems, prefix: "linux.resources.", fresh: true };
         compiler.compile(resources);
         for setting in std::mem::take(&mut compiler.settings) {
             let message = "needs a cgroup, and cgroups are disabled; leave the limit or --cgroup-manager=disabled out";
             problems.add(setting.field, message);
+        }
+        if resources.devices().is_none() || Rules::compile(linux, problems).allow_everything() {
+            return;
+        }
+        let field = "linux.resources.devices";
+        if makes_devices {
+            let message = "can not be enforced, because cgroups are disabled, and with CAP_MKNOD the program could make any device; \
+                           leave process.capabilities' CAP_MKNOD or --cgroup-manager=disabled out";
+            problems.add(field, message);
+        } else {
+            warnings.push(format!("{field}: not enforced, because cgroups are disabled"));
         }
     }
 

@@ -1,9 +1,11 @@
 //! What is kept on disk of a container's cgroup.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use super::layout::{Hierarchy, Version};
 use super::systemd::Unit;
 
@@ -68,6 +70,19 @@ pub struct CgroupMount {
 }
 
 impl Record {
+    /// Whether the process is in this cgroup, or in one below it: in any hierarchy.
+    pub fn has(&self, pid: Pid) -> bool {
+        let text = file::read_path(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
+        self.seats.iter().any(|seat| {
+            let options = if seat.version == Version::V2 { "" } else { &seat.options };
+            text.lines().any(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                parts.next() == Some(options)
+                    && parts.next().is_some_and(|path| Path::new(path).starts_with(&seat.membership))
+            })
+        })
+    }
+
     /// What a mount of type `cgroup` shows: the container's cgroup in each hierarchy.
     pub fn mounts(&self) -> Vec<CgroupMount> {
         let mount = |seat: &Seat| CgroupMount {

@@ -42,6 +42,16 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Removes those of its directories in which there is nobody, at once: whether that were all. For what may be somebody else's.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn remove_if_empty(&self) -> Result<bool> {
+        self.seats().try_fold(true, |all, seat| Ok(remove_tree(&seat.directory)? && all))
+    }
+}
+
 /// Removes the directory and all below; false when something in it is in use.
 fn remove_tree(directory: &Path) -> Result<bool> {
     match rustix::fs::rmdir(directory) {

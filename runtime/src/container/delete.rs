@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::Runtime;
+use crate::cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
 use crate::plan::{self, Hooks, Host, Request, Start};
@@ -45,13 +46,27 @@ impl Runtime {
 
     fn remove_whatever_is_there(&self, directory: &Directory) -> Result<()> {
         let record = directory.record().or_else(|error| tolerate(error).map(|()| None))?;
-        match record.or_else(|| self.reconstruct(directory)) {
-            Some(record) => remove(directory, &record),
-            None => {
-                end_init(directory, None)?;
-                directory.remove()
-            }
+        if let Some(record) = record {
+            return remove(directory, &record);
         }
+        let Some(mut guessed) = self.reconstruct(directory) else {
+            end_init(directory, None)?;
+            return directory.remove();
+        };
+        if let Some(cgroup) = &guessed.cgroup
+            && !runs_in(directory, cgroup)?
+        {
+            // It may be another container's: the command line can be another than the one that made this one.
+            end_init(directory, None)?;
+            if !cgroup.open().remove_if_empty()? {
+                log::warn(format_args!(
+                    "the cgroup of container {} is not known for certain: what is in it, if it was its own, is left",
+                    directory.id()
+                ));
+            }
+            guessed.cgroup = None;
+        }
+        remove(directory, &guessed)
     }
 
     /// What a record that can not be read has said about the cgroup: made from the configuration again, like the first time.
@@ -71,6 +86,15 @@ impl Runtime {
         let plan = plan::compile(&request, &spec, &Host::detect().ok()?).ok()?;
         Some(Record { hooks: Hooks::default(), ..Record::of(&plan, &spec) })
     }
+}
+
+/// Whether the container's process is there, and in that cgroup.
+fn runs_in(directory: &Directory, cgroup: &cgroup::Record) -> Result<bool> {
+    let init = directory.init().or_else(|error| tolerate(error).map(|()| None))?;
+    let Some(init) = init else { return Ok(false) };
+    // While it is open the number is its own.
+    let process = Identity::open(init)?;
+    Ok(process.is_some() && rustix::process::Pid::from_raw(init.pid).is_some_and(|pid| cgroup.has(pid)))
 }
 
 /// Damage is worth a warning where everything is removed anyway.

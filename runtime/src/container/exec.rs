@@ -120,6 +120,7 @@ impl Runtime {
             pid_file: options.pid_file.as_deref(),
             pidfd_socket: options.pidfd_socket.as_deref(),
             cgroups: &options.cgroups,
+            paused: status == Status::Paused,
         };
         drop(directory);
         if options.detach {

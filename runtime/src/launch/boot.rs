@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use super::foreground::Foreground;
 use super::notify::{NotifyRelay, NotifySocket};
 use super::process::Child;
-use super::task::{Setting, start_stage};
+use super::task::{MEMORY_REMEDY, Setting, start_stage};
 use super::{console, hooks, id_maps, limits, mount_sources, net_devices, pidfd_socket, seccomp_agent};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
@@ -126,6 +126,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         oom_score_adj: boot.plan.oom_score_adj,
         preserve_fds: boot.plan.inside.process.preserve_fds,
         user_namespace: boot.plan.namespaces.has_own(NamespaceKind::User),
+        may_be_frozen: false,
     };
     let (child, channel) = start_stage(&task, &setting)?;
     // From the first hook on, what hooks have done is undone by hooks (runtime.md, "Lifecycle").
@@ -133,7 +134,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     drop((doors, start_socket, sources));
     undo.child = Some(child);
     if joins_first {
-        undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel)?);
+        undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel, boot.caller)?);
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
     if !boot.plan.net_devices.is_empty() {
@@ -247,11 +248,18 @@ fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
 /// The stage joined its namespaces and goes on as another process; the first one is waited for.
 ///
 /// Both report over one channel, so that the second's first words may come before the first's last.
-pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channel: &Channel) -> Result<Child> {
+pub(super) fn wait_for_clone(
+    first: Option<Child>,
+    maps: Option<&IdMaps>,
+    channel: &Channel,
+    caller: Option<&Foreground>,
+) -> Result<Child> {
     let mut early = Vec::new();
     let result = loop {
-        if let Some(first) = &first {
-            wait_for_word(first, channel)?;
+        if let Some(first) = &first
+            && let Err(error) = wait_for_word(first, channel, caller)
+        {
+            break Err(error);
         }
         match channel.receive::<Report>()? {
             Some((Report::Cloned(pid), _)) => match Pid::from_raw(pid) {
@@ -259,10 +267,13 @@ pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channe
                 None => break Err(Error::new(Kind::System, "the stage reports a process 0")),
             },
             Some((Report::Unmapped, _)) => {
-                if let (Some(first), Some(maps)) = (&first, maps) {
-                    id_maps::write(first.pid(), maps)?;
+                let written = match (&first, maps) {
+                    (Some(first), Some(maps)) => id_maps::write(first.pid(), maps),
+                    _ => Ok(()),
+                };
+                if let Err(error) = written.and_then(|()| channel.send(&Go::Mapped, None)) {
+                    break Err(error);
                 }
-                channel.send(&Go::Mapped, None)?;
             }
             Some(report) => early.push(report),
             None => match early.pop() {
@@ -272,22 +283,36 @@ pub(super) fn wait_for_clone(first: Option<Child>, maps: Option<&IdMaps>, channe
         }
     };
     channel.put_back(early);
-    if let Some(first) = first {
-        first.wait()?;
+    // When it failed it may have been waited for already, to say why.
+    match (&result, first) {
+        (Ok(_), Some(first)) => drop(first.wait()?),
+        // One that is frozen ends when it is thawed.
+        (Err(error), Some(first)) if error.kind() == Kind::Interrupted => first.send_kill(),
+        (Err(_), Some(first)) => first.kill(),
+        _ => {}
     }
     result
 }
 
 /// Until there is something to receive. A stage that was killed after it cloned can not say any more as what it goes on, and
 /// the clone, which holds the channel as well, waits: it ends when the channel does.
-fn wait_for_word(stage: &Child, channel: &Channel) -> Result<()> {
+///
+/// The caller may interrupt it: in a paused container it takes until that is resumed.
+fn wait_for_word(stage: &Child, channel: &Channel, caller: Option<&Foreground>) -> Result<()> {
     loop {
-        let mut waiting = [PollFd::new(channel, PollFlags::IN), PollFd::new(stage, PollFlags::IN)];
+        caller.map_or(Ok(()), Foreground::check)?;
+        let mut waiting = vec![PollFd::new(channel, PollFlags::IN), PollFd::new(stage, PollFlags::IN)];
+        if let Some(caller) = caller {
+            waiting.push(PollFd::from_borrowed_fd(caller.signals(), PollFlags::IN));
+        }
         match rustix::event::poll(&mut waiting, None) {
             Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Error::system("wait for the stage", errno)),
             Ok(_) => {
                 let (word, ended) = (!waiting[0].revents().is_empty(), !waiting[1].revents().is_empty());
+                if !word && !ended {
+                    continue;
+                }
                 // Its last word may have come between the two looks of one poll(2).
                 return if word || !ended || is_readable(channel) { Ok(()) } else { Err(gone(Some(stage))) };
             }
@@ -317,7 +342,7 @@ pub(super) fn first_cause(error: Error, channel: &Channel) -> Error {
 pub(super) fn gone(child: Option<&Child>) -> Error {
     let status = child.and_then(|child| child.wait().ok());
     let text = match status {
-        Some(137) => "was killed: is the memory limit (linux.resources.memory.limit) too small?".to_owned(),
+        Some(137) => format!("was killed: {MEMORY_REMEDY}"),
         Some(status) => format!("ended with status {status}"),
         None => "ended".to_owned(),
     };
@@ -350,7 +375,12 @@ pub(super) fn set_oom_score(pid: Pid, score: i32) -> Result<()> {
 pub(super) fn write_oom_score(path: &str, score: i32) -> Result<()> {
     let step = || format!("process.oomScoreAdj: write {score} to {path}");
     let file = rustix::fs::openat(CWD, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-    rustix::io::write(&file, score.to_string().as_bytes()).map(drop).map_err(|errno| {
+    // On the stack: the caller may be a child that shares the launcher's memory.
+    let mut text = [0; 11];
+    let mut rest = &mut text[..];
+    let _ = write!(rest, "{score}");
+    let length = 11 - rest.len();
+    rustix::io::write(&file, &text[..length]).map(drop).map_err(|errno| {
         let error = Error::system(step(), errno);
         match errno {
             rustix::io::Errno::ACCESS => error.remedy("lowering it needs CAP_SYS_RESOURCE"),

@@ -39,6 +39,8 @@ pub struct Join<'a> {
     pub pidfd_socket: Option<&'a Path>,
     /// Cgroups below the container's.
     pub cgroups: &'a SubCgroups,
+    /// Whether the container is paused, and the program is to begin when it is resumed.
+    pub paused: bool,
 }
 
 /// A program that is told to begin.
@@ -84,9 +86,10 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         oom_score_adj: join.oom_score_adj,
         preserve_fds: join.process.preserve_fds,
         user_namespace,
+        may_be_frozen: join.paused,
     };
     let (first, channel) = start_stage(&task, &setting)?;
-    let child = wait_for_clone(Some(first), None, &channel)?;
+    let child = wait_for_clone(Some(first), None, &channel, caller)?;
     let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
         Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),
         None => Ok(()),

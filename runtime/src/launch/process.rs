@@ -37,8 +37,13 @@ impl Child {
 
     /// SIGKILL, and waits for the end. For undoing: errors have nowhere to go.
     pub(crate) fn kill(&self) {
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.send_kill();
         let _ = self.wait();
+    }
+
+    /// SIGKILL; whoever is in a frozen cgroup of version 1 ends later.
+    pub(super) fn send_kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// Reaps whoever else has ended: orphans that this process has got as a subreaper.

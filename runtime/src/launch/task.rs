@@ -1,6 +1,6 @@
 //! Starts the stage: clone, cgroup, exec.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::MemfdFlags;
@@ -13,8 +13,13 @@ use crate::cgroup;
 use crate::channel::{self, Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::stage::{NAME, Task, become_root};
-use crate::sys::process::{CloneOptions, clone3_to_execute, close_on_exec_from, execute_handle, fork_to_execute};
+use crate::sys::process::{
+    CloneOptions, Strings, clone3_to_execute, close_on_exec_from, execute_handle, fork_to_execute,
+};
 use crate::trace;
+
+/// What a stage that dies of a lack of memory mostly dies of.
+pub(super) const MEMORY_REMEDY: &str = "is the memory limit (linux.resources.memory.limit) too small?";
 
 /// What the stage gets beside its task.
 pub(super) struct Setting<'a> {
@@ -34,6 +39,8 @@ pub(super) struct Setting<'a> {
     pub preserve_fds: u32,
     /// Whether the container's root may be root of a user namespace only.
     pub user_namespace: bool,
+    /// Whether the cgroup may be frozen: then the child stands still before it executes anything.
+    pub may_be_frozen: bool,
 }
 
 /// Clones, and lets the child become the stage; goes on at once.
@@ -53,18 +60,17 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
         environment.push(c_string(variable)?);
     }
     let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
-    let arguments: Vec<&CStr> = arguments.iter().map(CString::as_c_str).collect();
-    let environment: Vec<&CStr> = environment.iter().map(CString::as_c_str).collect();
+    let arguments: Strings<'_> = arguments.iter().map(CString::as_c_str).collect();
+    let environment: Strings<'_> = environment.iter().map(CString::as_c_str).collect();
     trace::step("encode the plan for the stage");
     let child = || {
         let error = become_stage(program.as_fd(), &arguments, &environment, &handed_over, setting, &theirs);
         let _ = theirs.send(&Report::Failed(error), None);
     };
-    // With a new user namespace the child waits for its maps, which the launcher writes.
-    let cloned = match setting.clone_flags & libc::CLONE_NEWUSER as u64 {
-        0 => clone3_to_execute(&options, &child),
-        _ => fork_to_execute(&options, &child),
-    };
+    // With a new user namespace the child waits for its maps, which the launcher writes; and a launcher whose child is frozen
+    // could not be interrupted.
+    let child_waits = setting.clone_flags & libc::CLONE_NEWUSER as u64 != 0 || setting.may_be_frozen;
+    let cloned = if child_waits { fork_to_execute(&options, &child) } else { clone3_to_execute(&options, &child) };
     let (pid, pidfd) = cloned.map_err(|errno| explain_clone(errno, setting))?;
     trace::step("clone the stage into its namespaces, until it is executed");
     Ok((Child::new(pid, pidfd), ours))
@@ -84,11 +90,11 @@ fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
     }
 }
 
-/// In the child.
+/// In the child. It allocates nothing unless it fails: it shares its memory with the launcher, and may be killed at any moment.
 fn become_stage(
     program: BorrowedFd<'_>,
-    arguments: &[&CStr],
-    environment: &[&CStr],
+    arguments: &Strings<'_>,
+    environment: &Strings<'_>,
     handed_over: &[BorrowedFd<'_>],
     setting: &Setting<'_>,
     channel: &Channel,
@@ -116,7 +122,9 @@ fn become_stage(
             return Error::system("hand a descriptor to the stage", errno);
         }
     }
-    Error::system("execute the stage", execute_handle(program, arguments, environment))
+    let errno = execute_handle(program, arguments, environment);
+    let error = Error::system("execute the stage", errno);
+    if errno == nix::errno::Errno::ENOMEM { error.remedy(MEMORY_REMEDY) } else { error }
 }
 
 /// The plan goes through memory, because a message has a limit and a plan has not.

@@ -257,9 +257,9 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let linux = spec.linux().as_ref();
     let namespaces = Namespaces::compile(linux, problems);
     let id_maps = ids::compile(linux, &namespaces, problems);
-    let cgroup = compile_cgroup(request, spec, host, &namespaces, id_maps.as_ref(), problems);
-    let resctrl = resctrl::Plan::compile(request.id, linux, problems);
     let mut warnings = Vec::new();
+    let cgroup = compile_cgroup(request, spec, host, &namespaces, id_maps.as_ref(), &mut warnings, problems);
+    let resctrl = resctrl::Plan::compile(request.id, linux, problems);
     let (hooks, inside_hooks) = hooks::compile(request, spec, problems);
     let (hostname, domainname) = compile_names(spec, &namespaces, problems);
     let sysctls = sysctl::compile(linux, &namespaces, problems);
@@ -277,6 +277,11 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let granted = if namespaces.has_own(NamespaceKind::User) { u64::MAX } else { host.capabilities };
     let process = process::compile(request, spec, id_maps.as_ref(), granted, host.modules, &mut warnings, problems);
     let (rootfs, (process, oom_score_adj)) = (rootfs?, process?);
+    let starts_hooks = inside_hooks.as_ref().is_some_and(|hooks| !hooks.start_container.is_empty());
+    if starts_hooks && process.scheduling.scheduler.is_some_and(|scheduler| scheduler.is_deadline()) {
+        let message = "SCHED_DEADLINE forbids to start other programs (sched(7)), and hooks.startContainer are some; use createRuntime hooks";
+        problems.add("process.scheduler.policy", message);
+    }
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
     Some(Plan {
@@ -343,6 +348,7 @@ fn compile_cgroup(
     host: &Host,
     namespaces: &Namespaces,
     id_maps: Option<&IdMaps>,
+    warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Option<cgroup::Plan> {
     let linux = spec.linux().as_ref();
@@ -352,7 +358,8 @@ fn compile_cgroup(
         cgroup::Manager::Cgroupfs => false,
         cgroup::Manager::Systemd => true,
         cgroup::Manager::Disabled => {
-            cgroup::Plan::refuse_limits(linux, &host.cgroups, problems);
+            let makes_devices = !namespaces.has_own(NamespaceKind::User) && process::may_make_devices(spec);
+            cgroup::Plan::refuse_limits(linux, &host.cgroups, makes_devices, warnings, problems);
             return None;
         }
     };

@@ -119,6 +119,12 @@ impl Capabilities {
     }
 }
 
+/// Whether the program can have CAP_MKNOD, and so make devices where no user namespace forbids it.
+pub fn may_make_devices(spec: &oci_spec::runtime::Spec) -> bool {
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    Capabilities::from_names(capabilities).bounding & Capability::CAP_MKNOD.bitmask() != 0
+}
+
 /// Bit n is capability n.
 pub fn capability_bit(name: &str) -> Option<u64> {
     let capability: Capability = name.parse().ok()?;

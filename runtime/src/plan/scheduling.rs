@@ -36,6 +36,13 @@ pub struct Scheduler {
     pub period: u64,
 }
 
+impl Scheduler {
+    /// Whether it is SCHED_DEADLINE's.
+    pub fn is_deadline(&self) -> bool {
+        self.policy == DEADLINE
+    }
+}
+
 /// What ioprio_set(2) takes.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct IoPriority {

@@ -18,6 +18,7 @@ use crate::sys::process::{CloneOptions, Cloned, clone3, exit_now};
 /// Ends up in all namespaces of the plan but the cgroup's.
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     let opened = open_all(&inside.namespaces.join)?;
+    let offsets = open_time_offsets(inside)?;
     for (join, file) in inside.namespaces.join.iter().zip(&opened) {
         check_own(join, file, inside)?;
         let flag = CloneFlags::from_bits_retain(join.kind.clone_flag() as i32);
@@ -28,8 +29,11 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
         become_root()?;
     }
     if inside.namespaces.join_before_clone() {
+        if inside.namespaces.maps_before_clone() {
+            make_mapped_user_namespace(channel)?;
+        }
         if inside.namespaces.makes(NamespaceKind::Time) {
-            make_time_namespace(inside, channel)?;
+            make_time_namespace(inside, offsets)?;
         }
         continue_as_child(inside.namespaces.clone_flags(), &inside.namespaces, channel)?;
         if inside.new_user_namespace && !inside.namespaces.maps_before_clone() {
@@ -40,34 +44,49 @@ pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     Ok(())
 }
 
+/// The file in /proc that moves the clocks of a time namespace made later, while nothing is joined.
+///
+/// The files of a process that nobody may look into are the host's root's, and an ordinary user can only open them while it is not
+/// such a process. Once in a user namespace whose root can see it, it has to be one: it still has the host's files (CVE-2016-9962).
+/// The kernel asks who opened the file, not who writes (file_ns_capable).
+fn open_time_offsets(inside: &Inside) -> Result<Option<OwnedFd>> {
+    if !inside.namespaces.makes(NamespaceKind::Time) || inside.time_offsets.is_empty() {
+        return Ok(None);
+    }
+    let path = "/proc/self/timens_offsets";
+    set_dumpable(DumpableBehavior::Dumpable)?;
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path);
+    set_dumpable(DumpableBehavior::NotDumpable)?;
+    file.map(Some)
+}
+
+/// The new user namespace of an ordinary user, mapped before anything else is made in it. The launcher, which has no more rights than
+/// this process, writes the maps to its files in /proc; nobody else is in the namespace.
+fn make_mapped_user_namespace(channel: &Channel) -> Result<()> {
+    set_dumpable(DumpableBehavior::Dumpable)?;
+    unshare(NamespaceKind::User)?;
+    channel.send(&Report::Unmapped, None)?;
+    channel.wait_for(Go::Mapped)?;
+    set_dumpable(DumpableBehavior::NotDumpable)?;
+    become_root()
+}
+
+fn set_dumpable(behavior: DumpableBehavior) -> Result<()> {
+    rustix::process::set_dumpable_behavior(behavior).step(|| "change who may look into the own process")
+}
+
 /// A time namespace, owned by the new user namespace if there is one. Its clocks are moved before anybody is in it: this
 /// process's children will be, it itself will not (time_namespaces(7)).
-fn make_time_namespace(inside: &Inside, channel: &Channel) -> Result<()> {
-    // The files in /proc of a process that nobody may look into belong to the host's root, and must be written here: the
-    // id maps by an ordinary user, the offsets by root of a user namespace. Nobody of the container sees this process.
-    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "open the own files in /proc")?;
-    if inside.namespaces.maps_before_clone() {
-        unshare(NamespaceKind::User)?;
-        channel.send(&Report::Unmapped, None)?;
-        channel.wait_for(Go::Mapped)?;
-        become_root()?;
-        // The change of user has closed them again.
-        rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).step(|| "open the own files in /proc")?;
-    }
+fn make_time_namespace(inside: &Inside, offsets: Option<OwnedFd>) -> Result<()> {
     unshare(NamespaceKind::Time)?;
-    if !inside.time_offsets.is_empty() {
-        write_time_offsets(&inside.time_offsets)?;
-    }
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).step(|| "close the own files in /proc")
+    offsets.map_or(Ok(()), |file| write_time_offsets(&file, &inside.time_offsets))
 }
 
 /// In one write: the kernel takes no more (proc_timens_set_offset).
-fn write_time_offsets(offsets: &[TimeOffset]) -> Result<()> {
-    let path = "/proc/self/timens_offsets";
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).on("open", path)?;
+fn write_time_offsets(file: &OwnedFd, offsets: &[TimeOffset]) -> Result<()> {
     let line = |offset: &TimeOffset| format!("{} {} {}\n", offset.clock.number(), offset.seconds, offset.nanoseconds);
     let lines: String = offsets.iter().map(line).collect();
-    rustix::io::write(&file, lines.as_bytes()).map(drop).map_err(|errno| {
+    rustix::io::write(file, lines.as_bytes()).map(drop).map_err(|errno| {
         let asked: Vec<String> = offsets.iter().map(ToString::to_string).collect();
         let error = Error::system(format!("linux.timeOffsets: move the clocks {}", asked.join(", ")), errno);
         match errno {

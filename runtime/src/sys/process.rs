@@ -1,6 +1,7 @@
 //! Processes: clone3(2), execveat(2), close_range(2), keyrings and the like.
 
 use std::ffi::CStr;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -175,12 +176,28 @@ pub fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Executes `file` itself, not a path to it (execveat(2) with `AT_EMPTY_PATH`). Returns only on failure.
-pub fn execute_handle(file: BorrowedFd<'_>, arguments: &[&CStr], environment: &[&CStr]) -> Errno {
-    match nix::unistd::execveat(file, c"", arguments, environment, nix::fcntl::AtFlags::AT_EMPTY_PATH) {
-        Err(errno) => errno,
-        Ok(never) => match never {},
+/// Strings as execve(2) wants them, made beforehand: who shares its memory with another process and may be killed at any moment
+/// must not allocate.
+pub struct Strings<'a> {
+    pointers: Vec<*const libc::c_char>,
+    strings: PhantomData<&'a CStr>,
+}
+
+impl<'a> FromIterator<&'a CStr> for Strings<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a CStr>>(strings: I) -> Self {
+        let pointers = strings.into_iter().map(CStr::as_ptr).chain([std::ptr::null()]).collect();
+        Self { pointers, strings: PhantomData }
     }
+}
+
+/// Executes `file` itself, not a path to it (execveat(2) with `AT_EMPTY_PATH`). Returns only on failure; allocates nothing.
+pub fn execute_handle(file: BorrowedFd<'_>, arguments: &Strings<'_>, environment: &Strings<'_>) -> Errno {
+    let (arguments, environment) = (arguments.pointers.as_ptr(), environment.pointers.as_ptr());
+    // SAFETY: both end with a null pointer, and what they point to outlives them.
+    unsafe {
+        libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), arguments, environment, libc::AT_EMPTY_PATH)
+    };
+    Errno::last()
 }
 
 /// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11).
