@@ -72,7 +72,7 @@ pub struct CgroupMount {
 impl Record {
     /// Whether the process is in this cgroup, or in one below it: in any hierarchy.
     pub fn has(&self, pid: Pid) -> bool {
-        let text = file::read_path(&format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
+        let text = file::read_path(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
         self.seats.iter().any(|seat| {
             let options = if seat.version == Version::V2 { "" } else { &seat.options };
             text.lines().any(|line| {
