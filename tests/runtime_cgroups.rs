@@ -135,6 +135,19 @@ fn a_memory_limit_that_is_too_small_to_start_is_named() {
     }
 }
 
+/// Other runtimes need megabytes, because they enter the limit with all that they are.
+#[test]
+fn half_a_megabyte_is_enough_to_boot() {
+    let Some(lab) = lab_with("memory") else { return };
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["resources"]["memory"] = json!({"limit": 524_288, "swap": 524_288});
+    bundle.args(["/bin/true"]);
+    if !lab.is_peer() {
+        lab.run(&bundle).ok();
+    }
+    assert_eq!(lab.leaks(), "");
+}
+
 #[test]
 fn cpu_shares_and_quota() {
     let Some(lab) = lab_with("cpu") else { return };

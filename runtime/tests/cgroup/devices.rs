@@ -63,5 +63,10 @@ fn update_replaces_the_device_rules() {
     for (resources, expected) in steps {
         update(&test, resources.clone()).unwrap();
         assert_eq!(access(Some(&test), &[KMSG, FUSE]), expected, "{resources}");
+        if Layout::detect().unwrap().is_unified() {
+            let programs = pipkin_runtime::sys::bpf::attached(test.cgroup.clone_into().unwrap()).unwrap();
+            let everything = resources["devices"][0]["allow"] == true;
+            assert_eq!(programs.len(), usize::from(!everything), "replaced, and none left over: {resources}");
+        }
     }
 }
