@@ -117,3 +117,93 @@ fn a_program_that_ends_before_it_is_ready_holds_nobody_up() {
         .fails(1, &["NOTIFY_SOCKET", "no such file"]);
     assert_eq!(lab.leaks(), "");
 }
+
+/// More messages than all the sockets on their way have room for.
+fn many() -> Vec<String> {
+    let room: usize = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap().trim().parse().unwrap();
+    (0..4 * room + 100).map(|number| format!("STATUS={number}")).collect()
+}
+
+/// What it does not take waits, and holds neither signals nor the container's end up.
+#[test]
+fn a_service_manager_that_does_not_read_holds_nobody_up() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc sends only what begins with READY=.
+    }
+    let manager = Manager::new(&lab);
+    let messages = many();
+    let bundle = telling(&lab, &messages.iter().map(String::as_str).collect::<Vec<_>>());
+    let run = |id: &str| {
+        let running =
+            lab.runtime(["run", "--bundle", bundle.path_text(), id]).env("NOTIFY_SOCKET", &manager.path).start();
+        await_true("the container runs", || lab.runtime(["state", id]).run().stdout().contains("\"running\""));
+        std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+        running
+    };
+    let id = lab.id();
+    let mut running = run(&id);
+    for message in &messages {
+        assert_eq!(manager.hears(), *message, "late, but all and in their order");
+    }
+    running.hear("told");
+    lab.runtime(["kill", &id, "KILL"]).run().ok();
+    running.wait().exits(137);
+
+    let id = lab.id();
+    let running = run(&id);
+    let full = || std::fs::read_to_string(format!("/proc/{}/wchan", running.pid())).unwrap_or_default();
+    assert!(!full().contains("unix_wait_for_peer"));
+    lab.runtime(["kill", &id, "KILL"]).run().ok();
+    let finished = running.wait().exits(137);
+    assert_eq!(finished.stderr().matches("NOTIFY_SOCKET").count(), 1, "{}", finished.all());
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn a_service_manager_that_has_gone_is_worth_one_warning() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc sends only what begins with READY=.
+    }
+    let manager = Manager::new(&lab);
+    let messages = many();
+    let bundle = telling(&lab, &messages.iter().map(String::as_str).collect::<Vec<_>>());
+    let id = lab.id();
+    let mut running =
+        lab.runtime(["run", "--bundle", bundle.path_text(), &id]).env("NOTIFY_SOCKET", &manager.path).start();
+    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    drop(manager);
+    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    running.hear("told");
+    lab.runtime(["kill", &id, "KILL"]).run().ok();
+    let finished = running.wait().exits(137);
+    assert_eq!(finished.stderr().matches("NOTIFY_SOCKET").count(), 1, "{}", finished.all());
+    assert_eq!(lab.leaks(), "");
+}
+
+/// Whoever the program is, and whatever the caller's umask.
+#[test]
+fn every_user_of_the_container_may_tell() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
+    }
+    let manager = Manager::new(&lab);
+    let mut bundle = telling(&lab, &["STATUS=hello"]);
+    bundle.config["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1000});
+    bundle.save();
+    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    let id = lab.id();
+    let mut running = lab
+        .program("/bin/sh")
+        .args(["-c", "umask 077; exec \"$@\"", "sh", lab.runtime_path().to_str().unwrap(), "--root"])
+        .args([lab.state_root().to_str().unwrap(), "run", "--bundle", bundle.path_text(), &id])
+        .env("NOTIFY_SOCKET", &manager.path)
+        .start();
+    assert_eq!(manager.hears(), "STATUS=hello");
+    running.hear("told");
+    lab.runtime(["kill", &id, "KILL"]).run().ok();
+    running.wait().exits(137);
+    assert_eq!(lab.leaks(), "");
+}

@@ -121,7 +121,7 @@ impl Foreground {
                 waiting.push(PollFd::new(channel, PollFlags::IN));
             }
             let notify_place = notify.map(|notify| {
-                waiting.push(PollFd::new(notify, PollFlags::IN));
+                waiting.push(notify.waits_for());
                 waiting.len() - 1
             });
             let places = relay.as_ref().map(|relay| relay.wait_on(&mut waiting));
@@ -160,8 +160,7 @@ impl Foreground {
             }
             if !ready[0].is_empty() {
                 if let Some(notify) = notify {
-                    // Its last words.
-                    notify.pass_on(rustix::process::getpid());
+                    notify.pass_on_last_words(rustix::process::getpid());
                 }
                 let status = child.wait()?;
                 if let Some(relay) = &mut relay {

@@ -3,6 +3,8 @@
 //! The container gets a socket of its own, because the service manager's is not there for it, and because process numbers
 //! in messages would be those of its own pid namespace.
 
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +32,12 @@ const PASSED_ON: [&str; 8] =
 
 /// How long the service manager may take to say that it has read everything.
 const BARRIER: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+/// How long it may take to have room for what the program said before its end.
+const LAST_WORDS: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+
+/// So many messages of the container are looked at before anything else has its turn.
+const AT_ONCE: usize = 32;
 
 /// The service manager's socket, as `NOTIFY_SOCKET` names it: a path, or an abstract name that begins with `@`.
 #[derive(Clone, Debug)]
@@ -72,15 +80,16 @@ pub(crate) fn notify_inside(spec: &mut Spec, directory: &Path) {
 }
 
 /// The container's socket, and whom it leads to.
+///
+/// Nothing here waits for a service manager that does not read: what it has no room for is kept, and until it has, no more
+/// is taken from the container.
 pub struct NotifyRelay {
     socket: OwnedFd,
     manager: OwnedFd,
-}
-
-impl AsFd for NotifyRelay {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+    /// What the manager has had no room for yet: one message, and perhaps MAINPID after it.
+    kept: RefCell<VecDeque<String>>,
+    /// It has been said that the manager does not listen (any more).
+    warned: Cell<bool>,
 }
 
 impl NotifyRelay {
@@ -94,21 +103,36 @@ impl NotifyRelay {
         // A socket's path has to be short (unix(7)), that of a state need not be.
         let path = format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd());
         let _ = rustix::fs::unlinkat(directory, NAME, rustix::fs::AtFlags::empty());
-        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).step(step)?).step(step)?;
-        // Whoever the program is, it may write to it.
-        rustix::fs::chmod(Path::new(&path), rustix::fs::Mode::from_raw_mode(0o777)).step(step)?;
+        let address = SocketAddrUnix::new(&path).step(step)?;
+        // Whoever the program is, it may write to it. A later chmod(2) would follow a link that somebody put there.
+        let umask = rustix::process::umask(rustix::fs::Mode::empty());
+        let bound = rustix::net::bind(&socket, &address);
+        rustix::process::umask(umask);
+        bound.step(step)?;
         rustix::net::connect(&to_manager, &manager.0)
             .step(|| "connect to the service manager (NOTIFY_SOCKET)")
             .map_err(|error| error.remedy("unset NOTIFY_SOCKET when nobody listens there"))?;
-        Ok(Self { socket, manager: to_manager })
+        Ok(Self { socket, manager: to_manager, kept: RefCell::default(), warned: Cell::new(false) })
     }
 
-    /// Passes everything on that has come. After READY=1 the service manager is told which process is the service's.
-    /// Whether the program is ready.
+    /// What has to happen before [`NotifyRelay::pass_on`] has something to do.
+    pub fn waits_for(&self) -> PollFd<'_> {
+        if self.kept.borrow().is_empty() {
+            PollFd::new(&self.socket, PollFlags::IN)
+        } else {
+            PollFd::new(&self.manager, PollFlags::OUT)
+        }
+    }
+
+    /// Passes on what has come, a part of it when it is much. After READY=1 the service manager is told which process is
+    /// the service's. Whether the program is ready.
     pub fn pass_on(&self, main: Pid) -> bool {
         let mut ready = false;
         let mut bytes = [0; 4096];
-        loop {
+        for _ in 0..AT_ONCE {
+            if !self.send_kept() {
+                break;
+            }
             let mut no_descriptors = RecvAncillaryBuffer::default();
             let mut slices = [IoSliceMut::new(&mut bytes)];
             // Descriptors that come with it are closed: sd_notify_barrier(3) is answered so.
@@ -120,14 +144,34 @@ impl NotifyRelay {
                     if lines.is_empty() {
                         continue;
                     }
-                    self.tell(&lines.join("\n"));
+                    let mut kept = self.kept.borrow_mut();
+                    kept.push_back(lines.join("\n"));
                     if lines.contains(&"READY=1") {
-                        self.tell(&format!("MAINPID={}", main.as_raw_nonzero()));
+                        kept.push_back(format!("MAINPID={}", main.as_raw_nonzero()));
                         ready = true;
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(_) => return ready,
+                Err(_) => break,
+            }
+        }
+        self.send_kept();
+        ready
+    }
+
+    /// After the program's end: what it had said by then. Others may share the socket, so there is an end to it.
+    pub fn pass_on_last_words(&self, main: Pid) {
+        const TURNS: usize = 64;
+        for _ in 0..TURNS {
+            self.pass_on(main);
+            if !self.await_room(&LAST_WORDS) {
+                log::warn("NOTIFY_SOCKET: the service manager does not read; the container's last messages are lost");
+                return;
+            }
+            let mut more = [PollFd::new(&self.socket, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            if !rustix::event::poll(&mut more, Some(&now)).is_ok_and(|ready| ready > 0) {
+                return;
             }
         }
     }
@@ -135,7 +179,7 @@ impl NotifyRelay {
     /// Until the program is ready, or has ended.
     pub fn until_ready(&self, program: BorrowedFd<'_>, main: Pid) -> Result<()> {
         loop {
-            let mut waiting = [PollFd::new(self, PollFlags::IN), PollFd::from_borrowed_fd(program, PollFlags::IN)];
+            let mut waiting = [self.waits_for(), PollFd::from_borrowed_fd(program, PollFlags::IN)];
             match rustix::event::poll(&mut waiting, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("wait for the container's READY=1", errno)),
@@ -145,16 +189,47 @@ impl NotifyRelay {
                 return self.wait_until_heard();
             }
             if ended {
+                self.pass_on_last_words(main);
                 return Ok(());
             }
         }
     }
 
-    /// sd_notify(3) does not fail where nobody listens any more; nor does this.
-    fn tell(&self, message: &str) {
-        if let Err(errno) = rustix::net::send(&self.manager, message.as_bytes(), SendFlags::NOSIGNAL) {
-            log::warn(format_args!("NOTIFY_SOCKET: send {message:?}: {errno}"));
+    /// Sends what is kept, as far as there is room. Whether all of it has gone.
+    fn send_kept(&self) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        while let Some(message) = kept.front() {
+            match rustix::net::send(&self.manager, message.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => return false,
+                // sd_notify(3) does not fail where nobody listens any more; nor does this.
+                Err(errno) => self.warn_once(errno),
+            }
+            kept.pop_front();
         }
+        true
+    }
+
+    fn warn_once(&self, errno: Errno) {
+        if !self.warned.replace(true) {
+            log::warn(format_args!("NOTIFY_SOCKET: send to the service manager: {errno}; no more is said of this"));
+        }
+    }
+
+    /// Sends what is kept. Whether there was room for it in that time.
+    fn await_room(&self, limit: &Timespec) -> bool {
+        while !self.send_kept() {
+            if !self.await_writable(limit) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn await_writable(&self, limit: &Timespec) -> bool {
+        let mut waiting = [PollFd::new(&self.manager, PollFlags::OUT)];
+        matches!(rustix::event::poll(&mut waiting, Some(limit)), Ok(1) | Err(Errno::INTR))
     }
 
     /// sd_notify_barrier(3): a service manager looks up who sent a message, so this process must not end before it has.
@@ -166,7 +241,15 @@ impl NotifyRelay {
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
         let message = [IoSlice::new(b"BARRIER=1")];
-        rustix::net::sendmsg(&self.manager, &message, &mut ancillary, SendFlags::NOSIGNAL).step(step)?;
+        if !self.await_room(&BARRIER) || !self.await_writable(&BARRIER) {
+            log::warn("NOTIFY_SOCKET: the service manager does not read; it may not hear that the container is ready");
+            return Ok(());
+        }
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        if let Err(errno) = rustix::net::sendmsg(&self.manager, &message, &mut ancillary, flags) {
+            self.warn_once(errno);
+            return Ok(());
+        }
         drop(sent);
         let mut waiting = [PollFd::new(&heard, PollFlags::IN)];
         match rustix::event::poll(&mut waiting, Some(&BARRIER)) {

@@ -187,5 +187,6 @@ fn notify_when(file: &str, messages: &[&str]) -> io::Result<ExitCode> {
     for message in messages {
         socket.send_to(message.as_bytes(), &address)?;
     }
+    println!("told");
     sleep(86_400)
 }
