@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -258,6 +259,21 @@ fn wrong_command_lines() {
         assert!(finished.code() != 0 && finished.code() < 128, "{}", finished.all());
         assert_eq!(lab.leaks(), "");
     }
+}
+
+#[test]
+fn arguments_that_are_not_utf_8() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc takes them, and finds no such container.
+    }
+    let odd = std::ffi::OsStr::from_bytes(b"x\xff");
+    let run = |words: &[&str]| lab.runtime(words.iter().copied()).arg(odd).run();
+    for words in [&["run"][..], &["kill"], &["state"], &["exec", "nobody", "true"], &["features", "--log"]] {
+        refused(&lab, run(words), &["\\xff"], words[0]);
+    }
+    // A file's name may be anything.
+    lab.program(lab.runtime_path()).arg("--root").arg(lab.path(odd)).args(["list", "-q"]).run().ok();
 }
 
 #[test]

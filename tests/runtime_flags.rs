@@ -214,6 +214,71 @@ fn sockets_of_socket_activation_reach_the_program() {
     container.delete_force();
 }
 
+/// Go's flag package is what engines write for: they put options of their own before configured ones.
+#[test]
+fn command_lines_as_for_a_program_in_go() {
+    let Some(lab) = Lab::root() else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe", "exit", "3"]);
+    bundle.save();
+    let path = bundle.path_text();
+    for words in [
+        &["--debug=false", "run", "--bundle", path][..],
+        &["--log-format", "text", "--log-format", "json", "run", "-bundle", path],
+        &["--systemd-cgroup=false", "run", &format!("-bundle={path}")],
+        &["run", "--bundle", "/nowhere", "--bundle", path],
+        &["run", "--keep", "--detach=false", "--keep=false", "-b", path],
+        &["run", "-keep=0", "-no-pivot=f", "-preserve-fds", "0", "-b", path],
+        &["--rootless", "auto", "run", "--no-subreaper=true", "--bundle", path],
+    ] {
+        let id = lab.id();
+        lab.runtime(words.iter().copied().chain([id.as_str()])).run().exits(3);
+    }
+    lab.runtime(["--debug", "--debug", "list"]).run().ok();
+    lab.runtime(["--debug=perhaps", "list"]).run().exits(1);
+    assert!(lab.program(lab.runtime_path()).args(["-v"]).run().ok().stdout().contains("spec: "));
+
+    let container = running(&lab);
+    let heard = container.exec(&["-tty=false", "-e", "A=1", "-env=B=2"], &["/bin/sh", "-c", "echo $A$B"]).run().ok();
+    assert_eq!(heard.stdout(), "12\n", "both variables, though --env is there twice");
+    let heard = container.exec(&[], &["/bin/busybox", "echo", "--tty=false", "-e", "--env=x"]).run().ok();
+    assert_eq!(heard.stdout(), "--tty=false -e --env=x\n", "the program's own words stay");
+    container.exec(&["-g", "-1"], &["/bin/true"]).run().exits(255);
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
+/// The trace file is nobody's descriptor 3.
+#[test]
+fn descriptors_that_are_not_there_are_asked_for_by_name() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return; // runc names neither.
+    }
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.save();
+    let trace = lab.path("trace");
+    let script = "exec 3>&-; \"$@\"";
+    let sockets = "exec 3>&-; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
+    for (script, options, said) in
+        [(script, &["--preserve-fds", "1"][..], "--preserve-fds: 1 asks"), (sockets, &[], "LISTEN_FDS: 1 asks")]
+    {
+        let runtime = [lab.runtime_path(), Path::new("--root"), &lab.state_root(), Path::new("--trace-boot"), &trace]
+            .map(|word| word.to_str().unwrap().to_owned());
+        let id = lab.id();
+        lab.program("/bin/sh")
+            .args(["-c", script, "sh"])
+            .args(runtime)
+            .args(["run", "--bundle", bundle.path_text()])
+            .args(options)
+            .arg(&id)
+            .run()
+            .fails(1, &[said, "3 is not open"]);
+    }
+    assert_eq!(lab.leaks(), "");
+}
+
 #[test]
 fn exec_passes_preserved_descriptors() {
     let Some(lab) = Lab::root() else { return };

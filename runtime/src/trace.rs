@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
@@ -43,8 +43,16 @@ pub fn begin(path: &Path) -> Result<()> {
     // Emptied first; from here on both processes append.
     let file =
         file.and_then(|mut file| file.write_all(b"[\n")).and_then(|()| OpenOptions::new().append(true).open(path));
-    set(file.on("write the trace", path)?, "launcher", 1);
+    let file = file.on("write the trace", path)?;
+    set(out_of_the_way(&file).map_or(file, File::from), "launcher", 1);
     Ok(())
+}
+
+/// At a high number: the low ones are those that the caller may want the program to have.
+fn out_of_the_way(file: &File) -> Option<OwnedFd> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024).min(1024);
+    let lowest = i32::try_from(limit).ok()?.checked_sub(8)?;
+    rustix::io::fcntl_dupfd_cloexec(file, lowest).ok()
 }
 
 /// In the stage: goes on in the launcher's file, if there is one.

@@ -30,8 +30,8 @@ pub(super) struct Exec {
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
     /// More supplementary groups.
-    #[arg(short = 'g', long, value_name = "GID")]
-    additional_gids: Vec<u32>,
+    #[arg(short = 'g', long, value_name = "GID", allow_negative_numbers = true)]
+    additional_gids: Vec<i64>,
     /// Take the program from a file with the spec's process object.
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
@@ -75,6 +75,10 @@ pub(super) struct Exec {
 
 impl Exec {
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
+        let gid = |gid: &i64| {
+            u32::try_from(*gid).map_err(|_| Error::invalid("--additional-gids", format!("{gid} is no group's number")))
+        };
+        let additional_gids = self.additional_gids.iter().map(gid).collect::<Result<Vec<u32>>>()?;
         let process = match self.process {
             Some(path) => ExecProcess::File(path),
             None if self.args.is_empty() => {
@@ -85,7 +89,7 @@ impl Exec {
                 env: self.env,
                 cwd: self.cwd,
                 user: self.user,
-                additional_gids: self.additional_gids,
+                additional_gids,
                 tty: self.tty,
                 capabilities: self.cap,
                 no_new_privileges: self.no_new_privs,

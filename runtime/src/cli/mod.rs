@@ -7,6 +7,7 @@ mod duration;
 mod events;
 mod exec;
 mod features;
+mod go_flags;
 mod kill;
 mod list;
 mod one_command;
@@ -21,7 +22,7 @@ mod update;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 use crate::cgroup;
 use crate::container::Runtime;
@@ -107,8 +108,16 @@ pub fn command() -> clap::Command {
 
 /// Parses, runs, and turns the result into an exit status.
 pub fn main() -> u8 {
-    let cli = match one_command::parse().map_or_else(Cli::try_parse, Ok) {
+    let cli = match one_command::parse().map_or_else(parse, Ok) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == clap::error::ErrorKind::InvalidUtf8 => {
+            let words = std::env::args_os().filter(|word| word.to_str().is_none()).map(|word| format!("{word:?}"));
+            let message =
+                format!("error: {}: not UTF-8, which only names of files may be", words.collect::<Vec<_>>().join(", "));
+            eprintln!("{message}");
+            log_misuse(&message);
+            return 1;
+        }
         Err(error) => {
             let _ = error.print();
             if error.use_stderr() {
@@ -133,9 +142,15 @@ pub fn main() -> u8 {
     }
 }
 
+fn parse() -> std::result::Result<Cli, clap::Error> {
+    let command = go_flags::forgiving(command());
+    let words = go_flags::arguments(&command);
+    Cli::from_arg_matches_mut(&mut command.try_get_matches_from(words)?)
+}
+
 /// Engines read the log file, also when the rest of the command line made no sense.
 fn log_misuse(message: &str) {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let value = |name: &str| {
         let position = words.iter().position(|word| word.split('=').next() == Some(name))?;
         words[position].split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.get(position + 1).cloned())
@@ -187,9 +202,10 @@ struct Rootless(Option<bool>);
 fn rootless(text: &str) -> std::result::Result<Rootless, String> {
     match text {
         "auto" => Ok(Rootless(None)),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless(Some(true))),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless(Some(false))),
-        _ => Err("is neither true, false nor auto".to_owned()),
+        text => {
+            let value = go_flags::truth(text).ok_or_else(|| "is neither true, false nor auto".to_owned())?;
+            Ok(Rootless(Some(value)))
+        }
     }
 }
 

@@ -5,14 +5,16 @@ use std::ffi::OsStr;
 
 use clap::{Args, FromArgMatches};
 
-use super::{Cli, Options, create, delete, events, exec, kill, pause, ps, run, start, state, update};
+use super::{Cli, Options, create, delete, events, exec, go_flags, kill, pause, ps, run, start, state, update};
 
 /// `None` when anything is unusual, such as a mistake or `--help`: whoever knows all commands then has the right words.
 pub(super) fn parse() -> Option<Cli> {
     let (name, options_of) = std::env::args_os().skip(1).find_map(|word| options_of(&word))?;
     let command = options_of(clap::Command::new(name));
     let program = Options::augment_args(clap::Command::new("pipkin-runtime")).subcommand(command);
-    let mut matches = program.try_get_matches().ok()?;
+    let program = go_flags::forgiving(program);
+    let words = go_flags::arguments(&program);
+    let mut matches = program.try_get_matches_from(words).ok()?;
     Cli::from_arg_matches_mut(&mut matches).ok()
 }
 

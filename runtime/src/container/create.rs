@@ -135,7 +135,7 @@ impl Runtime {
 
     fn prepare(&self, id: &str, options: &CreateOptions, start: Start) -> Result<Prepared> {
         crate::state::check_id(id)?;
-        check_preserved(options.preserve_fds)?;
+        check_preserved(options.preserve_fds, options.listen_fds)?;
         let bundle = absolute(&options.bundle)?;
         trace::step("begin");
         let mut config = config::load(&bundle)?;

@@ -78,7 +78,7 @@ pub struct ProcessChanges {
 impl Runtime {
     /// Runs one more program in a running container: its exit status; 0 at once when detached.
     pub fn exec(&self, id: &str, options: &ExecOptions) -> Result<i32> {
-        check_preserved(options.preserve_fds)?;
+        check_preserved(options.preserve_fds, options.listen_fds)?;
         let (directory, record, status) = self.look_up(id)?;
         match status {
             Status::Running | Status::Created => {}

@@ -140,14 +140,20 @@ fn write_task(task: &Task) -> Result<OwnedFd> {
     Ok(file)
 }
 
-/// Whether the caller left open what it wants the program to have. To be asked before anything else is opened.
-pub(crate) fn check_preserved(count: u32) -> Result<()> {
+/// Whether the caller left open what it wants the program to have, the first of them for socket activation. To be asked
+/// before anything else is opened.
+pub(crate) fn check_preserved(count: u32, listen_fds: u32) -> Result<()> {
     for number in 3..count.saturating_add(3) {
         let there = i32::try_from(number).ok().and_then(crate::sys::process::standard_descriptor).is_some();
         if !there {
+            let (name, count) = match listen_fds {
+                sockets if number - 3 < sockets => ("LISTEN_FDS", sockets),
+                sockets => ("--preserve-fds", count - sockets),
+            };
+            let first = if name == "LISTEN_FDS" { 3 } else { listen_fds.saturating_add(3) };
             return Err(Error::invalid(
-                "--preserve-fds",
-                format!("{count} asks for that many descriptors from 3 on, but {number} is not open"),
+                name,
+                format!("{count} asks for that many descriptors from {first} on, but {number} is not open"),
             ));
         }
     }

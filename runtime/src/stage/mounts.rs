@@ -361,7 +361,15 @@ fn set_attributes(handle: &OwnedFd, attributes: Attributes, recursive: bool) -> 
         return Ok(());
     }
     let wanted = MountAttributes { set: attributes.set, clear: attributes.clear, ..MountAttributes::default() };
-    mount_setattr(handle, &wanted, recursive).step(|| format!("set the attributes{attributes}"))
+    mount_setattr(handle, &wanted, recursive).map_err(|errno| {
+        let error = Error::system(format!("set the attributes{attributes}"), errno);
+        match errno {
+            nix::errno::Errno::EINVAL if attributes.set & libc::MOUNT_ATTR_NOSYMFOLLOW != 0 => {
+                error.remedy("nosymfollow needs Linux 5.14; leave it out")
+            }
+            _ => error,
+        }
+    })
 }
 
 /// Attaches a mount to an open file or directory.
