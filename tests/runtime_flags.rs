@@ -239,7 +239,7 @@ fn command_lines_as_for_a_program_in_go() {
     assert!(lab.program(lab.runtime_path()).args(["-v"]).run().ok().stdout().contains("spec: "));
 
     let container = running(&lab);
-    let heard = container.exec(&["-tty=false", "-e", "A=1", "-env=B=2"], &["/bin/sh", "-c", "echo $A$B"]).run().ok();
+    let heard = container.exec(&["-tty=false", "-env", "A=1", "-env=B=2"], &["/bin/sh", "-c", "echo $A$B"]).run().ok();
     assert_eq!(heard.stdout(), "12\n", "both variables, though --env is there twice");
     let heard = container.exec(&[], &["/bin/busybox", "echo", "--tty=false", "-e", "--env=x"]).run().ok();
     assert_eq!(heard.stdout(), "--tty=false -e --env=x\n", "the program's own words stay");

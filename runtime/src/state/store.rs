@@ -240,7 +240,9 @@ impl Directory {
     /// Makes the directory for the container's NOTIFY_SOCKET.
     pub fn make_notify_directory(&self) -> Result<()> {
         let mode = Mode::from_raw_mode(0o755);
-        rustix::fs::mkdirat(&self.file, NOTIFY, mode).on("make the directory", self.path.join(NOTIFY))
+        rustix::fs::mkdirat(&self.file, NOTIFY, mode).on("make the directory", self.path.join(NOTIFY))?;
+        // The container's user has to come in, whatever the caller's umask is.
+        rustix::fs::fchmod(self.notify_directory()?, mode).on("open to everybody", self.path.join(NOTIFY))
     }
 
     /// The directory for the container's NOTIFY_SOCKET.
