@@ -29,7 +29,10 @@ failed=0
 for name in $(cat /pipkin/list); do
     begin=$(date +%s)
     echo "pipkin-vm: $name"
-    "/pipkin/tests/deps/$name" --test-threads 2 2>&1 || failed=$((failed + 1))
+    # Those of cgroup alone wait for systemd to reload; two at a time have been seen to wait for ever in this machine.
+    threads=2
+    [ "$name" = cgroup ] && threads=1
+    "/pipkin/tests/deps/$name" --test-threads "$threads" 2>&1 || failed=$((failed + 1))
     echo "pipkin-vm: $name took $(($(date +%s) - begin)) s"
 done
 find /sys/fs/cgroup -type d -name '*pkt-*' -o -type d -name '*pipkin-test-*' | sed 's/^/left behind: /'
