@@ -23,7 +23,6 @@ programs=${PIPKIN_BIN_DIR:-$target/$triple/release}
 cache=$target/vm
 seconds=${PIPKIN_VM_SECONDS:-900}
 suite=bookworm
-mirror=http://deb.debian.org/debian
 packages=apparmor,busybox-static,criu,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
 # From the diag modules on: what CRIU asks for.
@@ -79,7 +78,7 @@ make_system() {
     mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/zoneinfo/*' \
-        "$suite" "$root" "$mirror" >"$scratch/mmdebstrap" 2>&1 || { cat "$scratch/mmdebstrap" >&2; die "mmdebstrap"; }
+        "$suite" "$root" >"$scratch/mmdebstrap" 2>&1 || { cat "$scratch/mmdebstrap" >&2; die "mmdebstrap"; }
     rm -rf "$root"/var/cache/* "$root"/var/lib/apt "$root"/var/lib/dpkg/info "$root"/usr/lib/*/gconv "$root"/usr/lib/*/perl-base \
         "$root"/usr/share/perl* "$root"/usr/share/bash-completion "$root"/lib/udev/hwdb* "$root"/usr/lib/udev/hwdb*
     # pivot_root(2) refuses the kernel's first root; the same directory, mounted over itself, is another one.
