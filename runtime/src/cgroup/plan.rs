@@ -151,8 +151,8 @@ impl Plan {
         Some(Plan { groups, spare, devices, optional, owner: None, unit, properties: Vec::new() })
     }
 
-    /// Without a cgroup there are no limits: notes every one that is asked for. Nor are device rules enforced, which is refused when the
-    /// container's root could make any device (`makes_devices`), and a warning when it can only use those that its root file system has.
+    /// Without a cgroup there are no limits: notes every one that is asked for. Nor are device rules enforced, which is a warning only:
+    /// every engine asks for them, and podman lets its containers have CAP_MKNOD (`makes_devices`).
     pub fn refuse_limits(
         linux: Option<&Linux>,
         layout: &Layout,
@@ -173,14 +173,8 @@ impl Plan {
         if resources.devices().is_none() || Rules::compile(linux, problems).allow_everything() {
             return;
         }
-        let field = "linux.resources.devices";
-        if makes_devices {
-            let message = "can not be enforced, because cgroups are disabled, and with CAP_MKNOD the program could make any device; \
-                           leave process.capabilities' CAP_MKNOD or --cgroup-manager=disabled out";
-            problems.add(field, message);
-        } else {
-            warnings.push(format!("{field}: not enforced, because cgroups are disabled"));
-        }
+        let hole = if makes_devices { ", and with CAP_MKNOD the program can make any device" } else { "" };
+        warnings.push(format!("linux.resources.devices: not enforced, because cgroups are disabled{hole}"));
     }
 
     /// Hands the cgroup to `uid` (a user of the host), so that the container can divide it: for a container with its own
