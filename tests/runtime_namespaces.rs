@@ -321,15 +321,19 @@ fn a_mount_namespace_with_a_path_is_joined() {
     bundle.args(["/bin/probe"]);
     let there = lab.directory("there");
     let keeper = lab.path("keeper");
-    // What is mounted in that namespace only can be a source of the container.
+    // What is mounted in that namespace only can be a source of the container. The keeper stops rather than sleeps:
+    // its root changes under it, so from then on it must need no file any more.
     let script = format!(
-        "mount -t tmpfs prepared '{0}' && echo inside > '{0}/word' && echo $$ > '{1}.new' && mv '{1}.new' '{1}' && exec sleep 600",
+        "mount -t tmpfs prepared '{0}' && echo inside > '{0}/word' && echo $$ > '{1}.new' && mv '{1}.new' '{1}'; kill -STOP $$",
         there.display(),
         keeper.display()
     );
     let running = lab.program("/usr/bin/unshare").args(["-m", "--propagation", "private", "sh", "-c", &script]).start();
     pipkin_harness::await_path(&keeper);
     let pid = std::fs::read_to_string(&keeper).unwrap().trim().to_owned();
+    pipkin_harness::await_true("the keeper has stopped", || {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") T ")
+    });
     let path = format!("/proc/{pid}/ns/mnt");
     bundle.add_namespace("mount", Some(&path));
     bundle.add_mount("/srv", "bind", &there, &["bind", "ro"]);

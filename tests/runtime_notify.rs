@@ -27,6 +27,13 @@ impl Manager {
         String::from_utf8_lossy(&bytes[..length]).trim_end().to_owned()
     }
 
+    /// Fills its socket's queue, as if it had heard nobody for long.
+    fn has_no_room(&self) {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        while sender.send_to(b"STATUS=of another program", &self.path).is_ok() {}
+    }
+
     fn hears_nothing(&self) -> bool {
         self.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         let nothing = self.socket.recv(&mut [0; 4096]).is_err();
@@ -150,10 +157,15 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
     lab.runtime(["kill", &id, "KILL"]).run().ok();
     running.wait().exits(137);
 
+    manager.has_no_room();
     let id = lab.id();
     let running = run(&id);
-    let full = || std::fs::read_to_string(format!("/proc/{}/wchan", running.pid())).unwrap_or_default();
-    assert!(!full().contains("unix_wait_for_peer"));
+    let waits_for_room = |pid: &dyn std::fmt::Display| {
+        std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default().contains("unix_wait_for_peer")
+    };
+    let state: serde_json::Value = serde_json::from_str(&lab.runtime(["state", &id]).run().ok().stdout()).unwrap();
+    await_true("the program's messages are stuck", || waits_for_room(&state["pid"]));
+    assert!(!waits_for_room(&running.pid()));
     lab.runtime(["kill", &id, "KILL"]).run().ok();
     let finished = running.wait().exits(137);
     assert_eq!(finished.stderr().matches("NOTIFY_SOCKET").count(), 1, "{}", finished.all());
