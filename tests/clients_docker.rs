@@ -1,62 +1,33 @@
 //! Docker with `pipkin-runtime` in the place of runc.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use pipkin_harness::image::Image;
-use pipkin_harness::{Enclosure, Finished, Program, Running, Shared, Terminal, await_true, host, skipped};
+use pipkin_harness::{Enclosure, Engine, Finished, Shared, Terminal, await_true, host, skipped};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-/// A daemon with the image `t` in it.
-struct Docker {
-    daemon: Option<Running>,
-    enclosure: Enclosure,
+struct Docker(Engine);
+
+impl Deref for Docker {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
 }
 
 fn docker() -> Option<Arc<Docker>> {
     static DOCKER: Shared<Docker> = Shared::new();
-    DOCKER.get(Docker::new)
+    DOCKER.get(|| {
+        let enclosure = Enclosure::new(&["dockerd", "docker", "containerd", "iptables"])?;
+        let init = enclosure.lab().product_path("pipkin-init");
+        Some(Docker(Engine::docker(enclosure, &init)))
+    })
 }
 
 impl Docker {
-    fn new() -> Option<Self> {
-        let enclosure = Enclosure::new(&["dockerd", "docker", "containerd", "iptables"])?;
-        let lab = enclosure.lab();
-        let path = |name: &str| lab.path(format!("docker/{name}")).to_str().unwrap().to_owned();
-        lab.directory("docker");
-        let runtime = format!("tested={}", lab.runtime_path().display());
-        let init = lab.product_path("pipkin-init");
-        let daemon = enclosure
-            .program("dockerd")
-            .args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["--host", &format!("unix://{}", path("socket")), "--add-runtime", &runtime])
-            .args(["--default-runtime", "tested", "--exec-opt", "native.cgroupdriver=cgroupfs"])
-            .args(["--cgroup-parent", &format!("/{}", lab.name()), "--userland-proxy=false"])
-            .arg("--init-path")
-            .arg(init)
-            .start();
-        let docker = Self { daemon: Some(daemon), enclosure };
-        await_true("the daemon", || docker.command(&["version"]).run().code() == 0);
-        let lab = docker.enclosure.lab();
-        let image = lab.file("image.tar", Image::busybox().docker_archive("t:latest"));
-        docker.run(&["load", "--quiet", "--input", image.to_str().unwrap()]);
-        Some(docker)
-    }
-
-    fn command(&self, args: &[&str]) -> Program {
-        let host = format!("unix://{}", self.enclosure.lab().path("docker/socket").display());
-        // The client that belongs to the daemon, not another that may come first on PATH.
-        let client = ["/usr/bin/docker", "docker"].into_iter().find(|path| host::which(path).is_some()).unwrap();
-        self.enclosure.program(client).args(["--host", &host]).args(args)
-    }
-
-    /// A command that must work; its stdout without the last line break.
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> String {
-        self.command(args).run().ok().stdout().trim_end().to_owned()
-    }
-
     /// `run --rm` in the foreground.
     fn container(&self, options: &[&str], program: &[&str]) -> Finished {
         self.command(&[&["run", "--rm"], options, &["t"], program].concat()).run()
@@ -65,26 +36,6 @@ impl Docker {
     #[track_caller]
     fn report(&self, options: &[&str]) -> Value {
         serde_json::from_str(&self.container(options, &["/bin/probe"]).ok().stdout()).unwrap()
-    }
-
-    fn status(&self, name: &str) -> String {
-        self.run(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name])
-    }
-}
-
-impl Drop for Docker {
-    fn drop(&mut self) {
-        for id in self.command(&["ps", "--all", "--quiet"]).run().stdout().lines() {
-            self.command(&["rm", "--force", id]).run();
-        }
-        if let Some(daemon) = self.daemon.take() {
-            daemon.signal(Signal::TERM);
-            daemon.wait();
-        }
-        self.enclosure.remove_cgroups(&[self.enclosure.lab().name()]);
-        if !std::thread::panicking() {
-            assert_eq!(self.enclosure.states_left(), "");
-        }
     }
 }
 
@@ -228,7 +179,7 @@ fn a_published_port_and_a_shared_network() {
         serve,
     ]);
     let fetch = ["wget", "-q", "-O", "-", "http://127.0.0.1:18080/"];
-    await_true("the page", || docker.enclosure.program("busybox").args(fetch).run().stdout() == "hello\n");
+    await_true("the page", || docker.enclosure().program("busybox").args(fetch).run().stdout() == "hello\n");
     let joined = ["--network", "container:web", "--pid", "container:web", "--ipc", "container:web"];
     let report = docker.report(&joined);
     let processes: Vec<&str> = report["processes"].as_object().unwrap().values().filter_map(Value::as_str).collect();
@@ -275,8 +226,8 @@ fn other_namespaces_and_settings() {
         ["--sysctl", "net.ipv4.ip_forward=1", "--hostname", "box", "--shm-size", "1m", "--oom-score-adj", "500"];
     let report = docker.report(&[&options[..], &["--cgroupns=private"]].concat());
     assert_eq!((&report["hostname"], &report["oom_score_adj"]), (&json!("box"), &json!(500)));
-    assert!(!report["cgroup"].to_string().contains(docker.enclosure.lab().name()), "{}", report["cgroup"]);
-    let volume = format!("{}:/data:ro", docker.enclosure.lab().directory("data").display());
+    assert!(!report["cgroup"].to_string().contains(docker.lab().name()), "{}", report["cgroup"]);
+    let volume = format!("{}:/data:ro", docker.lab().directory("data").display());
     let tried = docker.container(&["--volume", &volume], &["touch", "/data/x"]).exits(1);
     assert!(tried.stderr().contains("Read-only file system"), "{}", tried.all());
     // The engine looks into a container by `exec`.

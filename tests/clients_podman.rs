@@ -1,18 +1,15 @@
 //! podman with `pipkin-runtime` in the place of runc.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use pipkin_harness::image::Image;
-use pipkin_harness::{Enclosure, Program, Shared, Terminal, await_true, host, skipped};
+use pipkin_harness::{Enclosure, Engine, Program, Shared, Terminal, await_true, host, skipped};
 use serde_json::{Value, json};
 
-/// What it needs of its configuration here: limits below the machine's, no journal, no network of others.
+/// Beside what every test of podman needs: no network of others, and containers without cgroups.
 const CONFIGURATION: &str = r#"
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-PIDS_LIMIT
 [engine]
 runtime_supports_nocgroup = ["RUNTIME"]
 infra_image = "localhost/t"
@@ -21,9 +18,14 @@ network_backend = "netavark"
 network_config_dir = "NETWORKS"
 "#;
 
-/// An own storage with the image `t` in it.
-struct Podman {
-    enclosure: Enclosure,
+struct Podman(Engine);
+
+impl Deref for Podman {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
 }
 
 fn podman() -> Option<Arc<Podman>> {
@@ -35,34 +37,15 @@ impl Podman {
     fn new() -> Option<Self> {
         let enclosure = Enclosure::new(&["podman", "conmon"])?;
         let lab = enclosure.lab();
-        let limit = if host::has_controller("pids") { "" } else { "pids_limit = 0" };
         let runtime = lab.runtime_path().file_name().unwrap().to_str().unwrap();
-        let text = CONFIGURATION.replace("PIDS_LIMIT", limit).replace("RUNTIME", runtime);
-        lab.file("containers.conf", text.replace("NETWORKS", lab.directory("networks").to_str().unwrap()));
-        let image = lab.file("image.tar", Image::busybox().docker_archive("localhost/t:latest"));
-        let podman = Self { enclosure };
-        podman.run(&["load", "--quiet", "--input", image.to_str().unwrap()]);
-        Some(podman)
-    }
-
-    fn command(&self, args: &[&str]) -> Program {
-        let lab = self.enclosure.lab();
-        let [root, runroot, tmp] = ["root", "runroot", "tmp"].map(|name| lab.path(format!("podman/{name}")));
-        let mut words = vec!["--cgroup-manager", "cgroupfs", "--events-backend", "file"];
-        words.extend(["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap()]);
-        words.extend(["--tmpdir", tmp.to_str().unwrap(), "--runtime", lab.runtime_path().to_str().unwrap()]);
-        self.enclosure.program("podman").env("CONTAINERS_CONF", lab.path("containers.conf")).args(words).args(args)
-    }
-
-    /// A command that must work; its stdout without the last line break.
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> String {
-        self.command(args).run().ok().stdout().trim_end().to_owned()
+        let text = CONFIGURATION.replace("RUNTIME", runtime);
+        let text = text.replace("NETWORKS", lab.directory("networks").to_str().unwrap());
+        Some(Self(Engine::podman(enclosure, &text)))
     }
 
     /// The words for a container of the image: `run`, options that every container has here, `options`, image, program.
     fn words<'a>(&'a self, options: &[&'a str], program: &[&'a str]) -> Vec<&'a str> {
-        let mut words = vec!["run", "--cgroup-parent", self.enclosure.lab().name()];
+        let mut words = vec!["run", "--cgroup-parent", self.lab().name()];
         if !options.iter().any(|option| option.starts_with("--network") || *option == "--pod" || *option == "-p") {
             words.push("--network=none");
         }
@@ -82,21 +65,6 @@ impl Podman {
     #[track_caller]
     fn report(&self, options: &[&str]) -> Value {
         serde_json::from_str(&self.container(options, &["/bin/probe"]).run().ok().stdout()).unwrap()
-    }
-
-    fn status(&self, name: &str) -> String {
-        self.run(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name])
-    }
-}
-
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.command(&["pod", "rm", "--all", "--force", "--time", "0"]).run();
-        let _ = self.command(&["rm", "--all", "--force", "--time", "0"]).run();
-        self.enclosure.remove_cgroups(&["conmon", self.enclosure.lab().name()]);
-        if !std::thread::panicking() {
-            assert_eq!(self.enclosure.states_left(), "");
-        }
     }
 }
 
@@ -135,7 +103,7 @@ fn users_and_rights() {
 #[test]
 fn an_init_in_front() {
     let Some(podman) = podman() else { return };
-    let own = podman.enclosure.lab().product_path("pipkin-init");
+    let own = podman.lab().product_path("pipkin-init");
     for init in [own.to_str().unwrap(), "/usr/bin/catatonit"] {
         if !Path::new(init).exists() {
             skipped(&format!("{init} is not installed"));
@@ -237,7 +205,7 @@ fn a_terminal() {
 #[test]
 fn pods_share_what_pods_share() {
     let Some(podman) = podman() else { return };
-    let parent = format!("--cgroup-parent={}", podman.enclosure.lab().name());
+    let parent = format!("--cgroup-parent={}", podman.lab().name());
     let infra = ["--infra-command", "/bin/probe sleep", "--network", "none"];
     let pod =
         podman.run(&[&["pod", "create", "--name", "pod", "--share", "net,ipc,uts,pid", &parent], &infra[..]].concat());
@@ -255,7 +223,7 @@ fn pods_share_what_pods_share() {
     podman.run(&["pod", "stop", "--time", "0", "pod"]);
     podman.run(&["pod", "rm", "pod"]);
     // podman does not know of the hierarchies without a controller.
-    podman.enclosure.remove_cgroups(&[&pod]);
+    podman.enclosure().remove_cgroups(&[&pod]);
 }
 
 #[test]
@@ -267,7 +235,7 @@ fn a_published_port() {
     let serve = "echo hello > /tmp/index.html; exec httpd -f -p 80 -h /tmp";
     podman.run(&podman.words(&["--detach", "--name", "web", "-p", "18080:80"], &["sh", "-c", serve]));
     let fetch = ["wget", "-q", "-O", "-", "http://127.0.0.1:18080/"];
-    await_true("the page", || podman.enclosure.program("busybox").args(fetch).run().stdout() == "hello\n");
+    await_true("the page", || podman.enclosure().program("busybox").args(fetch).run().stdout() == "hello\n");
     podman.run(&["rm", "--force", "--time", "0", "web"]);
 }
 
@@ -300,7 +268,7 @@ fn limits_are_set_changed_and_measured() {
 #[test]
 fn without_cgroups() {
     let Some(podman) = podman() else { return };
-    if podman.enclosure.lab().is_peer() {
+    if podman.lab().is_peer() {
         return skipped("runc has no --cgroup-manager");
     }
     let report: Value = serde_json::from_str(&podman.run(&[
@@ -313,7 +281,7 @@ fn without_cgroups() {
     ]))
     .unwrap();
     let cgroups = report["cgroup"].to_string();
-    assert!(!cgroups.contains("libpod-") && !cgroups.contains(podman.enclosure.lab().name()), "{cgroups}");
+    assert!(!cgroups.contains("libpod-") && !cgroups.contains(podman.lab().name()), "{cgroups}");
 }
 
 #[test]
@@ -326,7 +294,7 @@ fn other_namespaces_and_settings() {
         ["--sysctl", "net.ipv4.ip_forward=1", "--hostname", "box", "--shm-size", "1m", "--oom-score-adj", "500"];
     let report = podman.report(&options);
     assert_eq!((&report["hostname"], &report["oom_score_adj"]), (&json!("box"), &json!(500)));
-    let data = podman.enclosure.lab().directory("data");
+    let data = podman.lab().directory("data");
     let volume = format!("{}:/data:ro", data.display());
     let tried = podman.container(&["--volume", &volume], &["touch", "/data/x"]).run().exits(1);
     assert!(tried.stderr().contains("Read-only file system"), "{}", tried.all());

@@ -1,56 +1,31 @@
 //! podman without root, with `pipkin-runtime` in the place of runc.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use pipkin_harness::image::Image;
-use pipkin_harness::{Enclosure, Program, Shared, Terminal, await_true, host};
+use pipkin_harness::{Enclosure, Engine, Program, Shared, Terminal, await_true, host};
 use serde_json::{Value, json};
 
-const CONFIGURATION: &str = r#"
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-PIDS_LIMIT
-"#;
+struct Podman(Engine);
 
-/// An own storage with the image `t` in it.
-struct Podman {
-    enclosure: Enclosure,
+impl Deref for Podman {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0
+    }
 }
 
 fn podman() -> Option<Arc<Podman>> {
     static PODMAN: Shared<Podman> = Shared::new();
-    PODMAN.get(Podman::new)
+    PODMAN.get(|| {
+        let enclosure = Enclosure::of_user(&["podman", "conmon", "newuidmap", "slirp4netns"])?;
+        Some(Podman(Engine::podman(enclosure, "")))
+    })
 }
 
 impl Podman {
-    fn new() -> Option<Self> {
-        let enclosure = Enclosure::of_user(&["podman", "conmon", "newuidmap", "slirp4netns"])?;
-        let lab = enclosure.lab();
-        let limit = if host::has_controller("pids") { "" } else { "pids_limit = 0" };
-        lab.file("containers.conf", CONFIGURATION.replace("PIDS_LIMIT", limit));
-        let image = lab.file("image.tar", Image::busybox().docker_archive("localhost/t:latest"));
-        lab.directory("podman");
-        let podman = Self { enclosure };
-        podman.run(&["load", "--quiet", "--input", image.to_str().unwrap()]);
-        Some(podman)
-    }
-
-    fn command(&self, args: &[&str]) -> Program {
-        let lab = self.enclosure.lab();
-        let [root, runroot, tmp] = ["root", "runroot", "tmp"].map(|name| lab.path(format!("podman/{name}")));
-        let mut words = vec!["--cgroup-manager", "cgroupfs", "--events-backend", "file"];
-        words.extend(["--root", root.to_str().unwrap(), "--runroot", runroot.to_str().unwrap()]);
-        words.extend(["--tmpdir", tmp.to_str().unwrap(), "--runtime", lab.runtime_path().to_str().unwrap()]);
-        self.enclosure.program("podman").env("CONTAINERS_CONF", lab.path("containers.conf")).args(words).args(args)
-    }
-
-    /// A command that must work; its stdout without the last line break.
-    #[track_caller]
-    fn run(&self, args: &[&str]) -> String {
-        self.command(args).run().ok().stdout().trim_end().to_owned()
-    }
-
     fn container(&self, options: &[&str], program: &[&str]) -> Program {
         let network = if options.contains(&"--network") { &[][..] } else { &["--network", "none"] };
         self.command(&[&["run", "--rm"], network, options, &["localhost/t"], program].concat())
@@ -62,22 +37,10 @@ impl Podman {
     }
 }
 
-impl Drop for Podman {
-    fn drop(&mut self) {
-        let _ = self.command(&["pod", "rm", "--all", "--force", "--time", "0"]).run();
-        let _ = self.command(&["rm", "--all", "--force", "--time", "0"]).run();
-        // Ends the process that holds podman's user namespace.
-        let _ = self.command(&["system", "migrate"]).run();
-        if !std::thread::panicking() {
-            assert_eq!(self.enclosure.states_left(), "");
-        }
-    }
-}
-
 #[test]
 fn a_container_says_what_it_says_and_ends_as_it_ends() {
     let Some(podman) = podman() else { return };
-    let user = podman.enclosure.lab().as_user().unwrap().clone();
+    let user = podman.lab().as_user().unwrap().clone();
     let report = podman.report(&[]);
     let (first, count) = user.subuids.unwrap();
     let map = json!([["0", user.uid.to_string(), "1"], ["1", first.to_string(), count.to_string()]]);
@@ -89,7 +52,7 @@ fn a_container_says_what_it_says_and_ends_as_it_ends() {
     let hardened = ["--read-only", "--cap-drop", "all", "--user", "1000", "--tmpfs", "/tmp"];
     let tried = podman.container(&hardened, &["sh", "-c", "touch /tmp/x && echo fine; touch /y"]).run().exits(1);
     assert!(tried.stdout() == "fine\n" && tried.stderr().contains("Read-only file system"), "{}", tried.all());
-    let init = podman.enclosure.lab().product_path("pipkin-init");
+    let init = podman.lab().product_path("pipkin-init");
     let report = podman.report(&["--init", "--init-path", init.to_str().unwrap()]);
     assert!(report["processes"]["1"].as_str().unwrap().contains("podman-init"), "{}", report["processes"]);
 }
@@ -105,7 +68,7 @@ fn the_life_of_a_container() {
     assert_eq!(podman.run(&["exec", "--user", "node", "life", "id", "-u"]), "1000");
     assert!(podman.run(&["top", "life", "pid", "comm"]).contains("\n1 "));
     let (mut terminal, path) = Terminal::open();
-    podman.enclosure.lab().give(&path);
+    podman.lab().give(&path);
     let exec = podman.command(&["exec", "--interactive", "--tty", "life", "sh"]).start_on(&path);
     terminal.say("tty; exit 4\n");
     terminal.hear("/dev/pts/0");

@@ -53,6 +53,12 @@ fn telling(lab: &Lab, messages: &[&str]) -> Bundle {
     bundle
 }
 
+/// Writes that file when the container runs.
+fn let_it_tell(lab: &Lab, bundle: &Bundle, id: &str) {
+    await_true("the container runs", || lab.runtime(["state", id]).run().stdout().contains("\"running\""));
+    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+}
+
 #[test]
 fn start_returns_when_the_program_is_ready() {
     let Some(lab) = Lab::root() else { return };
@@ -90,8 +96,7 @@ fn run_in_the_foreground_passes_everything_on_and_is_the_main_process() {
     let bundle = telling(&lab, &["READY=1", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=5", "STOPPING=1"]);
     let id = lab.id();
     let running = lab.runtime(["run", "--bundle", bundle.path_text(), &id]).env("NOTIFY_SOCKET", &manager.path).start();
-    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
-    std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    let_it_tell(&lab, &bundle, &id);
     assert_eq!(manager.hears(), "READY=1");
     assert_eq!(manager.hears(), format!("MAINPID={}", running.pid()));
     assert_eq!(manager.hears(), "WATCHDOG=1");
@@ -144,8 +149,7 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
     let run = |id: &str| {
         let running =
             lab.runtime(["run", "--bundle", bundle.path_text(), id]).env("NOTIFY_SOCKET", &manager.path).start();
-        await_true("the container runs", || lab.runtime(["state", id]).run().stdout().contains("\"running\""));
-        std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+        let_it_tell(&lab, &bundle, id);
         running
     };
     let id = lab.id();

@@ -1,9 +1,10 @@
 use std::io::Read;
+use std::path::Path;
 
 use clap::Args;
-use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
+use crate::config;
 use crate::container::Runtime;
 use crate::error::{Context, Error, Result};
 
@@ -83,12 +84,10 @@ fn shares(resource: &str, text: &str) -> std::result::Result<String, String> {
 
 impl Update {
     pub fn run(self, runtime: &Runtime) -> Result<()> {
-        let document = match &self.resources {
-            Some(file) => read(file)?,
-            None => self.document(),
+        let resources = match &self.resources {
+            Some(file) => config::resources_of_text(Path::new(file), &read(file)?)?,
+            None => config::resources_of_text(Path::new("limits"), self.document().to_string().as_bytes())?,
         };
-        let resources: LinuxResources = serde_json::from_value(document)
-            .map_err(|cause| Error::invalid(self.resources.as_deref().unwrap_or("limits"), cause))?;
         let schemata: Vec<String> = [self.l3_cache_schema, self.mem_bw_schema].into_iter().flatten().collect();
         if !schemata.is_empty() {
             runtime.update_shares(&self.id, &schemata)?;
@@ -126,7 +125,7 @@ fn object(entries: &[(&str, Value)]) -> Value {
     Value::Object(kept.map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
 }
 
-fn read(file: &str) -> Result<Value> {
+fn read(file: &str) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let read = if file == "-" {
         std::io::stdin().take(LARGEST + 1).read_to_end(&mut text)
@@ -137,7 +136,7 @@ fn read(file: &str) -> Result<Value> {
     if text.len() as u64 > LARGEST {
         return Err(Error::invalid("--resources", format!("{file} is larger than {LARGEST} bytes")));
     }
-    serde_json::from_slice(&text).map_err(|cause| Error::invalid("--resources", format!("{file}: {cause}")))
+    Ok(text)
 }
 
 /// Bytes, or with one of the units b, k, m, g, t (powers of 1024).

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use oci_spec::runtime::{Capability, Process, Spec};
+use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
@@ -54,6 +54,12 @@ fn respell_figures(spec: &mut Spec, text: &[u8]) {
 /// Reads a process document, as `exec --process` takes it (the spec's `process` object).
 pub fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
     parse(path, &read_bounded(path)?)
+}
+
+/// Reads a document of limits, as `update --resources` takes it (the spec's `linux.resources` object). The origin is
+/// what an error calls the text.
+pub fn resources_of_text(origin: &Path, text: &[u8]) -> Result<LinuxResources> {
+    Ok(parse(origin, text)?.0)
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::sched::CloneFlags;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 use rustix::process::Pid;
@@ -16,6 +16,7 @@ use crate::criu::{CgroupsMode, Common, Dump, External, Inherited, Notice, PageSe
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{Child, Foreground, Outcome, hooks, send_master, write_pid_file};
 use crate::plan::{self, Host, MountKind, NamespaceKind, Plan, Request, Start, Step};
+use crate::stage::Root;
 use crate::state::{Directory, Identity, Record, Status};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 use crate::{channel, config, log};
@@ -103,7 +104,7 @@ impl Runtime {
         let service = Service::start(&self.criu, &[])?;
         let images = open_images(&options.images, true)?;
         let mut common = images.common(&options.images, &record.rootfs, &spec);
-        common.mounts = external_mounts(&plan, Some(init.pid));
+        common.mounts = external_mounts(&plan, Some(&root_of(init.pid)?));
         if !options.pre_dump {
             keep_descriptors(&options.images.path, init.pid)?;
         }
@@ -356,8 +357,15 @@ impl OpenImages<'_> {
     }
 }
 
-/// Bind mounts, the cgroups of version 1 and what masks files. For a dump, of the container with that first process.
-fn external_mounts(plan: &Plan, dumped: Option<i32>) -> Vec<External> {
+/// The root file system of a container's first process.
+fn root_of(pid: i32) -> Result<Root> {
+    let path = Path::new("/proc").join(pid.to_string()).join("root");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(&path, flags, Mode::empty()).map(Root::from).on("open", &path)
+}
+
+/// Bind mounts, the cgroups of version 1 and what masks files. For a dump, of the container with that root.
+fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<External> {
     let mut mounts = Vec::new();
     let mut add = |path: &Path, source: &Path| {
         let source = if dumped.is_some() { path } else { source };
@@ -381,15 +389,14 @@ fn external_mounts(plan: &Plan, dumped: Option<i32>) -> Vec<External> {
     let null = Path::new("/dev/null");
     match dumped {
         // Every masked file is the same mount source, which has one name in the images.
-        Some(pid) => {
+        Some(root) => {
             let masked = plan.inside.steps.iter().filter_map(|step| match step {
                 Step::MaskedPath(path) => Some(path),
                 _ => None,
             });
             for path in masked {
-                let seen = Path::new("/proc").join(pid.to_string()).join("root");
-                let seen = seen.join(path.strip_prefix("/").unwrap_or(path));
-                if std::fs::metadata(&seen).is_ok_and(|metadata| !metadata.is_dir()) {
+                let seen = root.open(path, OFlags::PATH).and_then(|file| rustix::fs::fstat(&file));
+                if seen.is_ok_and(|seen| !FileType::from_raw_mode(seen.st_mode).is_dir()) {
                     mounts.push(External { path: path.clone(), source: null.to_owned() });
                 }
             }

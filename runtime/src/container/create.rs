@@ -3,10 +3,10 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{Runtime, delete};
-use crate::channel::{Channel, Report};
 use rustix::process::{Pid, Signal};
 
+use super::{Runtime, delete};
+use crate::channel::{Channel, Report};
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{
     Boot, Booted, Foreground, NotifyRelay, NotifySocket, Outcome, boot, check_preserved, hooks, notify_inside,

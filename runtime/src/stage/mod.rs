@@ -39,6 +39,7 @@ pub(crate) use self::id_mapping::map_ids;
 pub(crate) use self::mounts::open_source;
 pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;
+pub(crate) use self::root::Root;
 use self::root::Root;
 pub(crate) use self::scheduling::{set_initial_affinity, set_scheduling};
 

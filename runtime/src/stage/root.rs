@@ -14,7 +14,7 @@ const MOST_LINKS: usize = 40;
 
 /// The root file system's topmost directory. Nothing that is looked up through it can lead out of it: not by `..`,
 /// not by symbolic links, not by magic links, not by a race (openat2(2), `RESOLVE_IN_ROOT`; CVE-2021-30465).
-pub(super) struct Root(OwnedFd);
+pub(crate) struct Root(OwnedFd);
 
 impl From<OwnedFd> for Root {
     fn from(directory: OwnedFd) -> Self {

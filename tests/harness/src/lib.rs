@@ -19,6 +19,7 @@
 mod bundle;
 mod container;
 mod enclosure;
+mod engine;
 pub mod host;
 pub mod image;
 mod lab;
@@ -29,6 +30,7 @@ mod terminal;
 pub use bundle::{Bundle, data_file};
 pub use container::Container;
 pub use enclosure::{Enclosure, Shared};
+pub use engine::Engine;
 pub use lab::{Lab, User};
 pub use program::{DEADLINE, Finished, Program, Running, adopt, await_path, await_true, install, install_text};
 pub use terminal::{ConsoleSocket, Terminal};
