@@ -40,7 +40,6 @@ pub(crate) use self::mounts::open_source;
 pub(crate) use self::namespaces::become_root;
 use self::procfs::Procfs;
 pub(crate) use self::root::Root;
-use self::root::Root;
 pub(crate) use self::scheduling::{set_initial_affinity, set_scheduling};
 
 /// How the launcher names the stage (`argv[0]`): the program that a caller of this library links must call
