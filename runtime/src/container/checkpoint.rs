@@ -1,25 +1,17 @@
-//! `checkpoint` and `restore`, by CRIU.
+//! `checkpoint`, by CRIU, and what `restore` shares with it.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::sched::CloneFlags;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
-use rustix::process::Pid;
 
-use super::create::{absolute, check_terminal};
-use super::{CreateOptions, Runtime, delete};
-use crate::cgroup::Cgroup;
-use crate::criu::{CgroupsMode, Common, Dump, External, Inherited, Notice, PageServer, Restore, Service};
+use super::{Runtime, delete};
+use crate::criu::{CgroupsMode, Common, Dump, External, PageServer, Service};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{Child, Foreground, Outcome, hooks, send_master, write_pid_file};
 use crate::plan::{self, Host, MountKind, NamespaceKind, Plan, Request, Start, Step};
 use crate::stage::Root;
-use crate::state::{Directory, Identity, Record, Status};
-use crate::sys::mount::{MountAttributes, mount_setattr};
-use crate::{channel, config, log};
+use crate::state::{Record, Status};
 
 /// What `checkpoint` and `restore` have in common; the words are CRIU's (criu(8)).
 #[derive(Clone, Debug, Default)]
@@ -67,29 +59,11 @@ pub struct CheckpointOptions {
     pub status_fd: Option<i32>,
 }
 
-/// What `restore` takes beside the container's name.
-#[derive(Clone, Debug, Default)]
-pub struct RestoreOptions {
-    /// The images.
-    pub images: Images,
-    /// As for `run`: bundle, console socket, pid file, subreaper.
-    pub create: CreateOptions,
-    /// Do not wait for the end.
-    pub detach: bool,
-    /// Another AppArmor or SELinux profile, `TYPE:NAME`.
-    pub lsm_profile: Option<String>,
-    /// Another SELinux context for mounts.
-    pub lsm_mount_context: Option<String>,
-}
-
 /// What descriptors 0 to 2 were, as runc keeps it.
-const DESCRIPTORS: &str = "descriptors.json";
+pub(super) const DESCRIPTORS: &str = "descriptors.json";
 /// What CRIU calls namespaces that are joined.
-const EXTERNAL: [(NamespaceKind, &str); 2] =
+pub(super) const EXTERNAL: [(NamespaceKind, &str); 2] =
     [(NamespaceKind::Network, "extRootNetNS"), (NamespaceKind::Pid, "extRootPidNS")];
-
-/// Its type and its file.
-type JoinedNamespace = (&'static str, PathBuf);
 
 impl Runtime {
     /// Writes a running container to images; it ends with that unless it is to go on.
@@ -134,47 +108,7 @@ impl Runtime {
         }
     }
 
-    /// Makes a container from images and lets it go on: its exit status; 0 at once when detached.
-    pub fn restore(&self, id: &str, options: &RestoreOptions) -> Result<i32> {
-        crate::state::check_id(id)?;
-        let bundle = absolute(&options.create.bundle)?;
-        let config = config::load(&bundle)?;
-        let host = Host::detect()?;
-        let plan = plan::compile(&self.request(id, &bundle), &config.spec, &host)?;
-        plan.warnings.iter().for_each(log::warn);
-        check_terminal(&plan, &options.create, options.detach)?;
-        let images = open_images(&options.images, false)?;
-        let foreground = match options.detach {
-            true => None,
-            false => Some(Foreground::enter(None, !options.create.no_subreaper)?),
-        };
-        let directory = self.store.create(id)?;
-        let mut record = Record::of(&plan, &config.spec);
-        let mut restoring =
-            Restoring { runtime: self, options, plan: &plan, directory: &directory, record: &mut record, cgroup: None };
-        let restored = restoring.restore(&images, &config);
-        let (child, terminal) = match restored {
-            Ok(restored) => restored,
-            Err(error) => {
-                restoring.undo();
-                return Err(error);
-            }
-        };
-        let Some(foreground) = foreground else { return Ok(0) };
-        directory.unlock()?;
-        // Its other end is gone: the program runs.
-        let (channel, _) = channel::pair()?;
-        let outcome = foreground.attend(&child, channel, terminal, None);
-        if directory.lock()? {
-            delete::remove(&directory, &record)?;
-        }
-        match outcome? {
-            Outcome::Exited(status) => Ok(status),
-            Outcome::Failed(error) => Err(error),
-        }
-    }
-
-    fn request<'a>(&self, id: &'a str, bundle: &'a Path) -> Request<'a> {
+    pub(super) fn restore_request<'a>(&self, id: &'a str, bundle: &'a Path) -> Request<'a> {
         Request {
             id,
             bundle,
@@ -189,133 +123,18 @@ impl Runtime {
 
     /// What was decided when the container was made.
     fn compile_again(&self, record: &Record, spec: &oci_spec::runtime::Spec) -> Result<Plan> {
-        plan::compile(&self.request(&record.document.id, &record.document.bundle), spec, &Host::detect()?)
-    }
-}
-
-/// A container that is being restored.
-struct Restoring<'a> {
-    runtime: &'a Runtime,
-    options: &'a RestoreOptions,
-    plan: &'a Plan,
-    directory: &'a Directory,
-    record: &'a mut Record,
-    cgroup: Option<Cgroup>,
-}
-
-impl Restoring<'_> {
-    fn restore(&mut self, images: &OpenImages<'_>, config: &config::Config) -> Result<(Child, Option<OwnedFd>)> {
-        self.directory.write_record(self.record)?;
-        self.directory.write_configuration(&config.text)?;
-        if let Some(plan) = &self.plan.cgroup {
-            let cgroup = Cgroup::create(plan)?;
-            self.record.cgroup = Some(cgroup.record());
-            self.cgroup = Some(cgroup);
-            self.directory.write_record(self.record)?;
-        }
-        let root = mount_root(self.directory, &self.plan.inside.rootfs.path)?;
-        crate::stage::make_mount_points(&root, &self.plan.inside.steps)?;
-        let (inherited, namespaces) = self.inherited()?;
-        let service = Service::start(&self.runtime.criu, &inherited)?;
-        let cgroups = self.enter_cgroup(service.pid())?;
-        let mut common = images.common(&self.options.images, &root, &config.spec);
-        common.mounts = external_mounts(self.plan, None);
-        let restore = Restore {
-            common,
-            inherited: &inherited,
-            namespaces,
-            cgroups,
-            lsm_profile: self.options.lsm_profile.as_deref(),
-            lsm_mount_context: self.options.lsm_mount_context.as_deref(),
-        };
-        let mut terminal = None;
-        let pid = service.restore(&restore, &mut |notice| self.hear(notice, &mut terminal))?;
-        let pid = Pid::from_raw(pid).ok_or_else(|| Error::new(Kind::System, "CRIU has restored a process 0"))?;
-        let child = Child::adopted(pid)?;
-        self.directory.write_init(&Identity::of(pid)?)?;
-        if let Some(path) = &self.options.create.pid_file {
-            write_pid_file(path, pid)?;
-        }
-        Ok((child, terminal))
-    }
-
-    /// What has to be done before the processes go on.
-    fn hear(&self, notice: Notice, terminal: &mut Option<OwnedFd>) -> Result<()> {
-        match notice.moment.as_str() {
-            "setup-namespaces" => {
-                let state = self.record.document.at(Status::Creating, notice.pid);
-                hooks::run("prestart", &self.plan.hooks.prestart, &state, None)?;
-                hooks::run("createRuntime", &self.plan.hooks.create_runtime, &state, None)
-            }
-            "post-restore" => self.cgroup.as_ref().map_or(Ok(()), Cgroup::restrict),
-            "orphan-pts-master" => match (&self.options.create.console_socket, notice.descriptor) {
-                (Some(socket), Some(master)) => send_master(socket, master.as_fd()),
-                (None, Some(master)) => {
-                    *terminal = Some(master);
-                    Ok(())
-                }
-                (_, None) => Err(Error::new(Kind::System, "CRIU has sent no terminal")),
-            },
-            _ => Ok(()),
-        }
-    }
-
-    /// CRIU makes the processes where it is itself; the paths in every hierarchy.
-    fn enter_cgroup(&self, pid: i32) -> Result<Vec<(String, String)>> {
-        if let (Some(cgroup), Some(pid)) = (&self.cgroup, Pid::from_raw(pid)) {
-            cgroup.enter(pid)?;
-            cgroup.enter_unified(pid)?;
-        }
-        let file = format!("/proc/{pid}/cgroup");
-        let text = std::fs::read_to_string(&file).on("read", &file)?;
-        let entry = |line: &str| {
-            let mut fields = line.splitn(3, ':').skip(1).map(str::to_owned);
-            Some((fields.next()?, fields.next()?))
-        };
-        Ok(text.lines().filter_map(entry).collect())
-    }
-
-    /// Descriptors 0 to 2 in the place of the pipes that they were, and namespaces that are there already.
-    fn inherited(&self) -> Result<(Vec<Inherited>, Vec<JoinedNamespace>)> {
-        let path = self.options.images.path.join(DESCRIPTORS);
-        let text = std::fs::read(&path).on("read", &path)?;
-        let names: Vec<String> = serde_json::from_slice(&text).map_err(std::io::Error::from).on("decode", &path)?;
-        let pipes = names.into_iter().take(3).enumerate().filter(|(_, name)| name.starts_with("pipe:"));
-        let mut inherited: Vec<Inherited> =
-            pipes.map(|(number, key)| Inherited { key, number: number as i32, held: None }).collect();
-        let mut joined = Vec::new();
-        for join in &self.plan.namespaces.join {
-            if let Some((_, key)) = EXTERNAL.into_iter().find(|(kind, _)| *kind == join.kind) {
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-                let file = rustix::fs::open(&join.path, flags, Mode::empty()).on("open", &join.path)?;
-                inherited.push(Inherited { key: key.to_owned(), number: file.as_raw_fd(), held: Some(file) });
-            } else if join.kind == NamespaceKind::Cgroup {
-                let message = "CRIU can not restore into a cgroup namespace that is there already";
-                return Err(Error::invalid(format!("linux.namespaces[{}]", join.index), message));
-            } else {
-                joined.push((join.kind.file(), join.path.clone()));
-            }
-        }
-        Ok((inherited, joined))
-    }
-
-    fn undo(&self) {
-        if let Some(cgroup) = &self.cgroup {
-            let _ = cgroup.kill();
-            let _ = cgroup.remove();
-        }
-        let _ = self.directory.remove();
+        plan::compile(&self.restore_request(&record.document.id, &record.document.bundle), spec, &Host::detect()?)
     }
 }
 
 /// The open directories of the images.
-struct OpenImages<'a> {
+pub(super) struct OpenImages<'a> {
     path: &'a Path,
     directory: OwnedFd,
     work: Option<(OwnedFd, &'a Path)>,
 }
 
-fn open_images(images: &Images, make: bool) -> Result<OpenImages<'_>> {
+pub(super) fn open_images(images: &Images, make: bool) -> Result<OpenImages<'_>> {
     let open = |path: &Path| {
         if make {
             match rustix::fs::mkdirat(CWD, path, Mode::from_raw_mode(0o700)) {
@@ -331,7 +150,7 @@ fn open_images(images: &Images, make: bool) -> Result<OpenImages<'_>> {
 }
 
 impl OpenImages<'_> {
-    fn common<'a>(&'a self, images: &Images, root: &'a Path, spec: &'a oci_spec::runtime::Spec) -> Common<'a> {
+    pub fn common<'a>(&'a self, images: &Images, root: &'a Path, spec: &'a oci_spec::runtime::Spec) -> Common<'a> {
         let annotations = spec.annotations().as_ref();
         let configuration = match annotations.and_then(|annotations| annotations.get("org.criu.config")) {
             // As runc: empty says that there is none.
@@ -365,7 +184,7 @@ fn root_of(pid: i32) -> Result<Root> {
 }
 
 /// Bind mounts, the cgroups of version 1 and what masks files. For a dump, of the container with that root.
-fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<External> {
+pub(super) fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<External> {
     let mut mounts = Vec::new();
     let mut add = |path: &Path, source: &Path| {
         let source = if dumped.is_some() { path } else { source };
@@ -427,24 +246,4 @@ fn keep_descriptors(images: &Path, pid: i32) -> Result<()> {
     let path = images.join(DESCRIPTORS);
     let text = serde_json::to_vec(&names).map_err(std::io::Error::from).on("encode", &path)?;
     std::fs::write(&path, text).on("write", &path)
-}
-
-/// CRIU wants the root file system as a mount of its own whose parent nobody has covered. It gets one in a mount namespace
-/// of this command, so that nothing of it is seen or left on the host.
-fn mount_root(directory: &Directory, rootfs: &Path) -> Result<PathBuf> {
-    let step = || "make a mount namespace for CRIU";
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS).step(step)?;
-    let top = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).step(step)?;
-    let cut = MountAttributes { propagation: libc::MS_SLAVE, ..MountAttributes::default() };
-    mount_setattr(&top, &cut, true).step(step)?;
-    rustix::fs::mkdirat(directory, "criu-root", Mode::from_raw_mode(0o755)).step(|| "make the directory for CRIU")?;
-    let place = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()))
-        .step(|| "look up the container's directory")?
-        .join("criu-root");
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    let tree = rustix::mount::open_tree(CWD, rootfs, flags).on("open the root file system", rootfs)?;
-    rustix::mount::move_mount(&tree, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .on("mount the root file system on", &place)?;
-    rustix::fs::statat(CWD, &place, AtFlags::empty()).on("stat", &place)?;
-    Ok(place)
 }

@@ -6,13 +6,15 @@ mod create;
 mod delete;
 mod exec;
 mod resources;
+mod restore;
 mod signals;
 mod view;
 
-pub use checkpoint::{CheckpointOptions, Images, RestoreOptions};
+pub use checkpoint::{CheckpointOptions, Images};
 pub use create::CreateOptions;
 pub use exec::{ExecOptions, ExecProcess, ProcessChanges};
 pub use resources::Event;
+pub use restore::RestoreOptions;
 pub use signals::parse_signal;
 pub use view::View;
 

@@ -28,6 +28,18 @@ enum Request {
     Notify = 6,
 }
 
+/// As CRIU calls it.
+impl std::fmt::Display for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Dump => "DUMP",
+            Self::Restore => "RESTORE",
+            Self::PreDump => "PRE_DUMP",
+            Self::Notify => "NOTIFY",
+        })
+    }
+}
+
 /// Something that CRIU tells while it works, and waits for the answer.
 #[derive(Debug)]
 pub struct Notice {
@@ -43,6 +55,7 @@ pub struct Notice {
 pub struct Service {
     socket: OwnedFd,
     process: Child,
+    program: PathBuf,
 }
 
 impl Drop for Service {
@@ -53,26 +66,11 @@ impl Drop for Service {
 }
 
 impl Service {
-    /// Starts CRIU with this process's standard descriptors and `inherited` ones, and lets it say whether it fits the kernel.
+    /// Starts CRIU with this process's standard descriptors and `inherited` ones.
     ///
     /// # Errors
-    /// When there is no CRIU, or this kernel lacks what it needs.
+    /// When there is no CRIU.
     pub fn start(program: &Path, inherited: &[Inherited]) -> Result<Self> {
-        let mut check = Command::new(program);
-        check.arg("check").stdin(Stdio::null());
-        ordinary_process(&mut check);
-        let checked = check.output().map_err(|cause| missing(program, cause))?;
-        if !checked.status.success() {
-            let said = String::from_utf8_lossy(&checked.stderr);
-            let cause = said.lines().rfind(|line| line.contains("Error")).unwrap_or("it does not say why").trim();
-            let text =
-                format!("{} does not work on this kernel ({} check): {cause}", program.display(), program.display());
-            return Err(Error::new(Kind::System, text));
-        }
-        Self::spawn(program, inherited)
-    }
-
-    fn spawn(program: &Path, inherited: &[Inherited]) -> Result<Self> {
         let pair = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (socket, theirs) = pair.step(|| "make the socket for CRIU")?;
         let hand_over =
@@ -83,7 +81,7 @@ impl Service {
         command.arg("swrk").arg(theirs.as_raw_fd().to_string());
         ordinary_process(&mut command);
         let process = command.spawn().map_err(|cause| missing(program, cause))?;
-        Ok(Self { socket, process })
+        Ok(Self { socket, process, program: program.to_owned() })
     }
 
     /// Its process's number.
@@ -97,8 +95,7 @@ impl Service {
     /// CRIU's, with what its log says last.
     pub fn dump(self, dump: &Dump<'_>, on_notice: &mut dyn FnMut(Notice) -> Result<()>) -> Result<()> {
         let request = if dump.pre_dump { Request::PreDump } else { Request::Dump };
-        let answer = self.call(request, Some(&dump.message()), on_notice);
-        answer.map(drop).map_err(|error| explain(error, dump.common.log(Dump::LOG)))
+        self.call_explained(request, &dump.message(), dump.common.log(Dump::LOG), on_notice).map(drop)
     }
 
     /// Makes the processes from images; the number of the first, which is a child of this process.
@@ -106,23 +103,32 @@ impl Service {
     /// # Errors
     /// As for [`Service::dump`].
     pub fn restore(self, restore: &Restore<'_>, on_notice: &mut dyn FnMut(Notice) -> Result<()>) -> Result<i32> {
-        let answer = self.call(Request::Restore, Some(&restore.message()), on_notice);
-        let answer = answer.map_err(|error| explain(error, restore.common.log(Restore::LOG)))?;
+        let log = restore.common.log(Restore::LOG);
+        let answer = self.call_explained(Request::Restore, &restore.message(), log, on_notice)?;
         answer.ok_or_else(|| Error::new(Kind::System, "CRIU does not say which process it has restored"))
+    }
+
+    fn call_explained(
+        &self,
+        request: Request,
+        options: &Message,
+        log: PathBuf,
+        on_notice: &mut dyn FnMut(Notice) -> Result<()>,
+    ) -> Result<Option<i32>> {
+        // What an earlier attempt has left there is no explanation of this one.
+        let _ = std::fs::remove_file(&log);
+        self.call(request, options, on_notice).map_err(|error| explain(error, &log, &self.program))
     }
 
     /// Sends a request and answers CRIU's questions until it is done: the restored process, if it says so.
     fn call(
         &self,
         request: Request,
-        options: Option<&Message>,
+        options: &Message,
         on_notice: &mut dyn FnMut(Notice) -> Result<()>,
     ) -> Result<Option<i32>> {
         let mut message = Message::default();
-        message.number(1, request as i64);
-        if let Some(options) = options {
-            message.message(2, options);
-        }
+        message.number(1, request as i64).message(2, options);
         self.send(&message)?;
         let strange = || Error::new(Kind::System, "CRIU says what nobody understands");
         let mut bytes = vec![0; 64 * 1024];
@@ -135,11 +141,7 @@ impl Service {
             let kind = wire::number(&fields, 1).ok_or_else(strange)?;
             if wire::number(&fields, 2) != Some(1) {
                 let errno = wire::number(&fields, 7).unwrap_or(0);
-                let message = wire::bytes(&fields, 9).map(String::from_utf8_lossy).unwrap_or_default();
-                return Err(Error::new(
-                    Kind::System,
-                    format!("criu failed: errno {errno} {message}").trim().to_owned(),
-                ));
+                return Err(Error::new(Kind::System, format!("criu failed: type {request} errno {errno}")));
             }
             if kind != Request::Notify as u64 {
                 let restored = wire::bytes(&fields, 4).and_then(wire::read);
@@ -164,13 +166,32 @@ fn missing(program: &Path, cause: std::io::Error) -> Error {
     error.remedy("checkpoints need CRIU: install the package criu, or name it with --criu")
 }
 
-/// Adds what CRIU's log says first of errors.
-fn explain(error: Error, log: PathBuf) -> Error {
-    let text = std::fs::read(&log).unwrap_or_default();
+/// Adds what went wrong first as CRIU's log has it, and whether CRIU fits the kernel at all.
+fn explain(error: Error, log: &Path, program: &Path) -> Error {
+    let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let cause = text.lines().find(|line| line.contains("Error"));
-    error.remedy(match cause {
+    // Its own limit of open files it raises if it can.
+    let is_cause = |line: &&str| line.contains("Error") && !line.contains("rlimit: Can't setup RLIMIT_NOFILE for self");
+    let place = match text.lines().find(is_cause) {
         Some(line) => format!("{}: {}", log.display(), line.trim()),
         None => format!("see {}", log.display()),
-    })
+    };
+    match unfit(program) {
+        Some(cause) => {
+            error.remedy(format!("CRIU does not work on this kernel ({} check): {cause}", program.display()))
+        }
+        None => error.remedy(place),
+    }
+}
+
+/// Why CRIU does not work on this kernel at all, if it does not. Asked only after a failure: it looks for more than most
+/// containers need, and takes longer than many a dump.
+fn unfit(program: &Path) -> Option<String> {
+    let mut check = Command::new(program);
+    check.arg("check").stdin(Stdio::null());
+    ordinary_process(&mut check);
+    let checked = check.output().ok().filter(|checked| !checked.status.success())?;
+    let said = String::from_utf8_lossy(&checked.stderr);
+    let cause = said.lines().find(|line| line.contains("Error")).unwrap_or("it does not say why");
+    Some(cause.trim().to_owned())
 }

@@ -17,6 +17,7 @@ mod program;
 mod protected_paths;
 mod root;
 mod scheduling;
+mod standard_descriptors;
 mod user;
 
 use std::convert::Infallible;

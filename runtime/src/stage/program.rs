@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use super::console::Terminal;
-use super::{environment, explain, scheduling, user};
+use super::{environment, explain, scheduling, standard_descriptors, user};
 use crate::channel::Channel;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{Process, Rlimit, limit_error};
@@ -35,7 +35,7 @@ pub(super) struct Prepared<'a> {
 pub(super) fn prepare<'a>(process: &'a Process, terminal: Option<Terminal>) -> Result<Prepared<'a>> {
     match terminal {
         Some(terminal) => terminal.take(&process.user)?,
-        None => user::own_standard_descriptors(&process.user),
+        None => standard_descriptors::settle(&process.user),
     }
     scheduling::set_scheduling(None, &process.scheduling)?;
     scheduling::settle(process)?;

@@ -1,10 +1,9 @@
 //! Who the program is and what it may do: ids, groups, capabilities, keyring.
 
 use std::ffi::CString;
-use std::os::fd::AsFd;
 
 use nix::errno::Errno;
-use rustix::fs::{FileType, Gid, Uid};
+use rustix::fs::{Gid, Uid};
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{Capabilities, User};
@@ -18,23 +17,6 @@ pub(super) fn join_session_keyring(id: &str) -> Result<()> {
         // A user's quota of keys may be full (keyrings(7)); the caller's keyring must not be seen instead.
         Err(errno) => Err(Error::system("join a session keyring", errno)
             .remedy("is kernel.keys.maxkeys reached? see /proc/key-users")),
-    }
-}
-
-/// Gives standard input, output and error to the program's user, as other runtimes do, so that it can reopen
-/// /dev/stdout; not the host's devices, and not where that is refused.
-pub(super) fn own_standard_descriptors(user: &User) {
-    if user.uid == 0 {
-        return;
-    }
-    for number in 0..=2 {
-        let Some(file) = sys::standard_descriptor(number) else { continue };
-        let Ok(stat) = rustix::fs::fstat(file) else { continue };
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let null = kind == FileType::CharacterDevice && stat.st_rdev == rustix::fs::makedev(1, 3);
-        if !null && stat.st_uid != user.uid {
-            let _ = rustix::fs::fchown(file.as_fd(), Some(Uid::from_raw(user.uid)), None::<Gid>);
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
@@ -117,6 +117,28 @@ impl Store {
     }
 }
 
+/// Everything in a directory, but nothing of what is mounted there (openat2(2), `RESOLVE_NO_XDEV`): that may be somebody's data.
+fn remove_below(directory: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => continue,
+            Err(Errno::ISDIR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        let below = rustix::fs::openat2(directory, name, flags, Mode::empty(), resolve)?;
+        remove_below(below.as_fd())?;
+        rustix::fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
+}
+
 /// Letters, digits and `_+-.`, as runc has it, so that a name is never a path.
 pub fn check_id(id: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
@@ -144,6 +166,7 @@ impl AsFd for Directory {
 }
 
 /// A file that is complete but not there yet under its name.
+#[must_use = "without publish() it is never there"]
 pub struct Unpublished<'a> {
     directory: &'a Directory,
     temporary: String,
@@ -324,7 +347,10 @@ impl Directory {
         match rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             // A launcher died while it wrote one of the files, or there is a NOTIFY_SOCKET.
-            Err(Errno::NOTEMPTY) => std::fs::remove_dir_all(&self.path).on("remove", &self.path),
+            Err(Errno::NOTEMPTY) => {
+                remove_below(self.file.as_fd()).on("remove what is in", &self.path)?;
+                rustix::fs::unlinkat(CWD, &self.path, AtFlags::REMOVEDIR).on("remove", &self.path)
+            }
             Err(errno) => Err(Error::system(format!("remove {}", self.path.display()), errno)),
         }
     }
