@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use pipkin_harness::{Enclosure, Engine, Program, Shared, Terminal, await_true, host};
+use pipkin_harness::{Enclosure, Engine, Program, Shared, Terminal, await_true};
 use serde_json::{Value, json};
 
 struct Podman(Engine);
