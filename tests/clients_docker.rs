@@ -5,7 +5,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use pipkin_harness::{Enclosure, Engine, Finished, Shared, Terminal, await_true, host, skipped};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 struct Docker(Engine);

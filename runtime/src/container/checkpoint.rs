@@ -183,7 +183,7 @@ fn root_of(pid: i32) -> Result<Root> {
     rustix::fs::open(&path, flags, Mode::empty()).map(Root::from).on("open", &path)
 }
 
-/// Bind mounts, the cgroups of version 1 and what masks files. For a dump, of the container with that root.
+/// Bind mounts, those of cgroups included, and what masks files. For a dump, of the container with that root.
 pub(super) fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<External> {
     let mut mounts = Vec::new();
     let mut add = |path: &Path, source: &Path| {
@@ -195,8 +195,11 @@ pub(super) fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<Externa
             Step::Mount(mount) => match &mount.kind {
                 MountKind::Bind { source, .. } => add(&mount.destination, source),
                 MountKind::Cgroup(view) if !plan.namespaces.makes(NamespaceKind::Cgroup) => {
-                    for hierarchy in view.hierarchies.iter().filter(|hierarchy| !hierarchy.name.is_empty()) {
-                        add(&mount.destination.join(&hierarchy.name), &hierarchy.directory);
+                    for hierarchy in &view.hierarchies {
+                        match hierarchy.name.as_str() {
+                            "" => add(&mount.destination, &hierarchy.directory),
+                            name => add(&mount.destination.join(name), &hierarchy.directory),
+                        }
                     }
                 }
                 MountKind::Filesystem { .. } | MountKind::Remount { .. } | MountKind::Cgroup(_) => {}
