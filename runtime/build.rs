@@ -15,8 +15,11 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(own_start)");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let static_program = variable("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static");
+    // A program that can be anywhere must relocate itself first, which this start does not do.
+    let at_its_place =
+        variable("CARGO_ENCODED_RUSTFLAGS").split('\x1f').any(|flag| flag.ends_with("relocation-model=static"));
     let same_machine = variable("TARGET") == variable("HOST");
-    if !static_program || !same_machine || variable("TARGET") != "x86_64-unknown-linux-gnu" {
+    if !static_program || !at_its_place || !same_machine || variable("TARGET") != "x86_64-unknown-linux-gnu" {
         return;
     }
     let Some(archive) = c_library() else { return };
