@@ -1,6 +1,7 @@
 //! The main child: found in PATH and executed as `execvp(3)` does it, with the signals, the terminal and the
 //! environment that it is entitled to.
 
+use crate::job::Job;
 use crate::kernel::errno::{EACCES, ENAMETOOLONG, ENODEV, ENOENT, ENOEXEC, ENOTDIR, ESTALE, ETIMEDOUT};
 use crate::kernel::file;
 use crate::kernel::process::{self, Become, Pid};
@@ -44,6 +45,8 @@ impl<'a> Command<'a> {
         if self.failure == 0 {
             return pid;
         }
+        // Nobody else gives back what it took.
+        Job::new(Pid(pid), true).give_back_terminal();
         process::reap(Pid(pid));
         self.failure
     }

@@ -199,7 +199,8 @@ impl<'a> Supervisor<'a> {
             if pid <= 0 {
                 break pid;
             }
-            let is_main = Pid(pid) == self.child;
+            // Its number may be another's when it has ended.
+            let is_main = (Pid(pid) == self.child) & self.ended.is_none();
             if let Some(signal) = change.stopped_by() {
                 if is_main {
                     self.job.stopped(signal);
@@ -264,7 +265,7 @@ impl<'a> Supervisor<'a> {
     fn expire(&mut self) -> Option<u8> {
         self.deliver_backlog();
         let time = now();
-        for alarm in [Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
+        for &alarm in &[Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
             if self.alarms[alarm as usize] > time {
                 continue;
             }

@@ -23,7 +23,7 @@ impl<'a> Reader<'_, 'a> {
                 continue; // as good as not set: `ENV PIPKIN_INIT_GRACE=` takes back what a base image says
             }
             if meaning.is_in(TAKE_VALUE | Meaning::Wait.bit()) {
-                self.apply(meaning, Some(value));
+                self.take(meaning, Some(value));
                 continue;
             }
             let mut rest = value;
@@ -34,9 +34,10 @@ impl<'a> Reader<'_, 'a> {
             };
             let Some(times) = times else { self.refuse(Cause::NOT_A_SWITCH, value) };
             for _ in 0..times {
-                self.apply(meaning, None);
+                self.take(meaning, None);
             }
         }
+        self.seen = 0; // the command line may say otherwise
     }
 
     /// Reads the variables of this persona's original, after its options.

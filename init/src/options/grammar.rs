@@ -41,9 +41,6 @@ impl<'a> Reader<'_, 'a> {
             }
         }
         self.word = NOTHING;
-        if table::CONFLICTS.iter().any(|conflict| (self.seen & conflict).count_ones() > 1) {
-            self.refuse(Cause::CONFLICT, NOTHING);
-        }
         let is_strict = persona == Persona::Pipkin;
         let cause = match (words.peek().is_some(), self.settings.pause) {
             (true, true) if is_strict => Cause::COMMAND_WITH_PAUSE,
@@ -99,8 +96,13 @@ impl<'a> Reader<'_, 'a> {
         self.take(option.meaning, value);
     }
 
+    /// Notes an option, refuses one that contradicts those before it, and does what it asks for.
     #[inline(never)]
-    fn take(&mut self, meaning: Meaning, value: Option<Text<'_>>) {
+    pub(super) fn take(&mut self, meaning: Meaning, value: Option<Text<'_>>) {
+        let before = self.seen & !meaning.bit();
+        if table::CONFLICTS.iter().any(|conflict| meaning.is_in(*conflict) && before & conflict != 0) {
+            self.refuse(Cause::CONFLICT, NOTHING);
+        }
         self.seen |= meaning.bit();
         match meaning {
             Meaning::Help => self.settings.persona.print_help(),

@@ -24,7 +24,7 @@ impl Cause {
     pub const NOT_A_REWRITE: Self = Self(text!("\"@\" is not FROM:TO, such as TERM:QUIT, 15:3 or HUP:0"));
     pub const NOT_AN_EXIT_CODE: Self = Self(text!("\"@\" is not an exit code, 0 to 255"));
     pub const NOT_A_SWITCH: Self = Self(text!("\"@\" is not 1 or 0"));
-    pub const CONFLICT: Self = Self(text!("options contradict each other"));
+    pub const CONFLICT: Self = Self(text!("contradicts another option"));
     pub const NEEDS_COMMAND: Self = Self(text!("an option means nothing with --pause"));
     pub const NO_COMMAND: Self = Self(text!("no command to run"));
     pub const COMMAND_WITH_PAUSE: Self = Self(text!("--pause runs no command"));
