@@ -386,6 +386,38 @@ fn descriptors_are_the_childs_alone() {
     assert_eq!(std::io::read_to_string(reader).unwrap(), "");
 }
 
+/// Where `close_range` is refused, by an older kernel or a seccomp profile that does not know it.
+#[test]
+fn descriptors_are_closed_without_close_range_too() {
+    let mut running = Init::pipkin()
+        .probe(&[], "signals")
+        .env("INIT_PROBE_NUMBER", "15")
+        .prepare(|| {
+            let step = |k, code| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+            let mut program = [
+                step(0, libc::BPF_LD | libc::BPF_W | libc::BPF_ABS),
+                libc::sock_filter { jf: 1, ..step(libc::SYS_close_range as u32, libc::BPF_JMP | libc::BPF_JEQ) },
+                step(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, libc::BPF_RET),
+                step(libc::SECCOMP_RET_ALLOW, libc::BPF_RET),
+            ];
+            let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+            // SAFETY: the program lives through the call, which copies it.
+            let done = unsafe {
+                libc::dup2(1, 9) == 9
+                    && libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                    && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) == 0
+            };
+            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        })
+        .start();
+    let child = running.await_line("ready");
+    assert!(std::fs::metadata(format!("/proc/{child}/fd/9")).is_ok(), "the child has it");
+    let init = running.pid();
+    await_true("the init has let go of it", || std::fs::metadata(format!("/proc/{init}/fd/9")).is_err());
+    running.signal(libc::SIGTERM);
+    assert_eq!(running.wait(), 7);
+}
+
 /// What is refused is named, with its value, in one line.
 #[test]
 fn refusals_name_the_word_and_what_would_be_right() {
@@ -399,7 +431,8 @@ fn refusals_name_the_word_and_what_would_be_right() {
         ("pipkin-init", &["-e", "256"], &["-e: \"256\" is not an exit code"]),
         ("pipkin-init", &["--parent-death", "X\x1b"], &["\"X\\x1b\" is not a signal"]),
         ("pipkin-init", &["--once=1"], &["--once=1: takes no value"]),
-        ("pipkin-init", &["--group", "--once"], &["options contradict each other"]),
+        ("pipkin-init", &["--group", "--once"], &["--once: contradicts another option"]),
+        ("pipkin-init", &["-cg"], &["-cg: contradicts another option"]),
         ("pipkin-init", &["--pause"], &["--pause runs no command"]),
         ("tini", &["--subreaper"], &["[ERROR tini (", "--subreaper: no such option"]),
         ("dumb-init", &["--ver"], &["[dumb-init] --ver: may be more than one option"]),
@@ -434,6 +467,16 @@ fn options_by_environment() {
         assert_eq!((code, output.as_str()), (125, ""), "{name}={value}");
         assert!(errors.contains(name), "{errors}");
     }
+    // Contradictions are refused, unless it is the command line that contradicts.
+    let both = |options: &[&str]| {
+        let launch = shell(options, "echo started").env("PIPKIN_INIT_WAIT", "1s").env("PIPKIN_INIT_NO_WAIT", "1");
+        launch.finish()
+    };
+    let (code, output, errors) = both(&[]);
+    assert_eq!((code, output.as_str()), (125, ""), "{errors}");
+    assert!(errors.contains("WAIT=1") && errors.contains("contradicts another option"), "{errors}");
+    let (code, output, _) = shell(&["--no-wait"], "echo started").env("PIPKIN_INIT_WAIT", "1s").finish();
+    assert_eq!((code, output.as_str()), (0, "started\n"));
     // Under another name too, where the exit code is that program's.
     let tini = Init { path: Init::all().pop().unwrap().path, ..Init::pipkin() };
     let folder = tini.path.parent().unwrap().to_owned();
@@ -451,6 +494,23 @@ fn options_by_environment() {
     let (code, ..) =
         shell(&["--wait=0"], "(trap '' TERM; sleep 300) & sleep 0.2; exit 4").env("PIPKIN_INIT_WAIT", "1h").finish();
     assert_eq!(code, 4);
+}
+
+/// Numbers are reused: a process that has the main child's when that is gone ends as what it is.
+#[test]
+fn who_has_the_main_childs_number_later_is_not_the_main_child() {
+    if !is_root() {
+        return;
+    }
+    // PID 1 is the init, the main child is 2. When that is gone, the next process is made to be 2, as an orphan.
+    let rest = "while kill -0 2; do :; done 2>/dev/null
+        (echo 1 >/proc/sys/kernel/ns_last_pid; sh -c 'echo number $$; exit 9' &)
+        until ! kill -0 2; do :; done 2>/dev/null; echo reaped";
+    let script = format!("trap '' TERM; setsid sh -c '{}' & exit 4", rest.replace('\'', "'\\''"));
+    let mut running = shell(&["--wait"], &script).in_the_place_of_pid1().start();
+    assert_eq!(running.await_line("number"), "2");
+    running.await_line("reaped");
+    assert_eq!(running.wait(), 4);
 }
 
 #[test]

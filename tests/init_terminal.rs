@@ -244,6 +244,23 @@ fn the_terminal_is_given_back() {
     }
 }
 
+/// Also when there was no child in the end: who asked for it was in the foreground for a moment.
+#[test]
+fn a_command_that_fails_to_start_gives_the_terminal_back() {
+    for init in Init::all().iter().filter(|init| init.is_ours() && init.original != Original::DumbInit) {
+        let (mut terminal, peer) = Terminal::new();
+        let script = "\"$INIT\" -- /no/such/command; echo \"code $?\"; read word; echo \"script read $word\"";
+        let shell = Init { path: "/bin/sh".into(), ..init.clone() };
+        let mut running =
+            shell.launch(&["-c", script], &[]).env("INIT", init.path.to_str().unwrap()).on_terminal(peer).start();
+        terminal.await_text("code ");
+        assert_eq!(terminal.foreground(), running.pid(), "{}", init.label());
+        terminal.keys("two\n");
+        assert_eq!(terminal.await_text("script read "), "two", "{}", init.label());
+        running.wait();
+    }
+}
+
 /// Messages of a process in the background do not stop it, whatever the terminal's settings.
 #[test]
 fn messages_do_not_stop_the_init() {

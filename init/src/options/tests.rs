@@ -142,6 +142,10 @@ fn the_environment_says_the_same() {
     assert_eq!(read(&["PIPKIN_INIT_grace=1"]), Err(Cause::UNKNOWN_VARIABLE));
     assert_eq!(read(&["PIPKIN_INIT_ONCE=2"]), Err(Cause::NOT_A_SWITCH));
     assert_eq!(read(&["PIPKIN_INIT_DELAY=1y"]), Err(Cause::NOT_A_TIME));
+    assert_eq!(read(&["PIPKIN_INIT_ONCE=1", "PIPKIN_INIT_GROUP=1"]), Err(Cause::CONFLICT));
+    assert_eq!(read(&["PIPKIN_INIT_ONCE=0", "PIPKIN_INIT_GROUP=1"]), Ok(settings(&["pipkin-init", "--group", "x"])));
+    let (_, both) = parse_with(&["pipkin-init", "-c", "x"], &["PIPKIN_INIT_ONCE=1"]).unwrap();
+    assert_eq!(both, settings(&["pipkin-init", "-c", "x"]), "the command line has the last word");
 }
 
 #[test]
@@ -200,9 +204,16 @@ fn every_option_has_its_variable() {
             _ => format!("--{name}"),
         };
         let command: &[&str] = if name == "pause" { &[] } else { &["x"] };
-        let by_variable = parse_with(&[&["pipkin-init"], command].concat(), &[&format!("{variable}={value}")]);
-        let by_option = parse(&[&["pipkin-init", by_option.as_str()], command].concat());
-        assert_eq!(by_variable.unwrap().1, by_option.unwrap().1, "{name}");
+        // What is usual for one program is not for another.
+        let program = if matches!(name, "group" | "subreaper") { "tini" } else { "pipkin-init" };
+        let by_option = match name {
+            "group" => "-g",
+            "subreaper" => "-s",
+            _ => &by_option,
+        };
+        let by_variable = parse_with(&[&[program], command].concat(), &[&format!("{variable}={value}")]).unwrap().1;
+        assert_eq!(by_variable, parse(&[&[program, by_option], command].concat()).unwrap().1, "{name}");
+        assert_ne!(by_variable, settings(&[program, "x"]), "{name}");
     }
 }
 
