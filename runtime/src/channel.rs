@@ -25,7 +25,7 @@ pub enum Go {
     DevicesMoved,
     /// The hooks have run.
     HooksDone,
-    /// Limits are in force and the state is kept: the program may start, now or when asked to.
+    /// Limits are in force and the state is kept: the program may start, when it is ready or when asked to.
     Proceed,
 }
 
@@ -38,6 +38,8 @@ pub enum Report {
     Unmapped,
     /// Everything is mounted, the root is not changed yet.
     ReadyForHooks,
+    /// The root is the container's: whoever joins the container from now on is inside. Only of a container that starts at once.
+    Rooted,
     /// The descriptor of the terminal's master side comes with this message.
     Console,
     /// Everything is done but the start.
@@ -90,9 +92,12 @@ impl Channel {
 
     /// Waits for a message; `None` when the other side is gone.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>> {
-        let mut bytes = [0; LONGEST];
+        self.receive_in(&mut [0; LONGEST])
+    }
+
+    fn receive_in<T: DeserializeOwned>(&self, bytes: &mut [u8]) -> Result<Option<(T, Option<OwnedFd>)>> {
         let (received, descriptor) =
-            receive_bytes(self.socket.as_fd(), &mut bytes).step(|| "receive a message between launcher and stage")?;
+            receive_bytes(self.socket.as_fd(), bytes).step(|| "receive a message between launcher and stage")?;
         if received == 0 {
             return Ok(None);
         }
@@ -136,7 +141,7 @@ impl Channel {
 
     /// In the stage: waits until the launcher says that. The launcher's death is the stage's end.
     pub fn wait_for(&self, expected: Go) -> Result<()> {
-        match self.receive::<Go>()? {
+        match self.receive_in::<Go>(&mut [0; 8])? {
             Some((go, _)) if go == expected => Ok(()),
             Some((go, _)) => Err(Error::new(Kind::System, format!("waited for {expected:?}, heard {go:?}"))),
             None => crate::sys::process::exit_now(1),

@@ -21,7 +21,7 @@ use crate::log;
 use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
 use crate::resctrl;
 use crate::stage::{Task, set_scheduling};
-use crate::state::{Directory, Identity, Record, Status};
+use crate::state::{Directory, Identity, Record, Status, Unpublished};
 use crate::trace;
 
 /// What is to be booted, and what its caller wants of it.
@@ -46,6 +46,17 @@ pub struct Boot<'a> {
     pub notify_socket: Option<&'a NotifySocket>,
     /// Who may interrupt it.
     pub caller: Option<&'a Foreground>,
+}
+
+impl Boot<'_> {
+    /// Whether nobody is to hear of the container before its program begins: then the stage, once it is ready, waits for nothing.
+    fn may_start_when_ready(&self) -> bool {
+        self.plan.inside.start == Start::AtOnce
+            && self.console_socket.is_none()
+            && self.pid_file.is_none()
+            && self.pidfd_socket.is_none()
+            && self.notify_socket.is_none()
+    }
 }
 
 /// A container whose stage is told to go on: at once or when started.
@@ -155,7 +166,9 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         (Start::AtOnce, Some(manager)) => Some(NotifyRelay::new(boot.directory.notify_directory()?.as_fd(), manager)?),
         _ => None,
     };
-    channel.send(&Go::Proceed, None)?;
+    if !boot.may_start_when_ready() {
+        channel.send(&Go::Proceed, None)?;
+    }
     if let (Start::AtOnce, Some(agent)) = (boot.plan.inside.start, &boot.plan.seccomp_agent) {
         let pid = child.pid().as_raw_nonzero().get();
         let state = boot.record.document.at(Status::Creating, Some(pid));
@@ -188,30 +201,49 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     }
     // While the stage works: nobody waits for it.
     boot.directory.write_configuration(boot.configuration)?;
-    let init = boot.directory.write_init(&Identity::of(child.pid())?)?;
+    let mut init = Some(boot.directory.write_init(&Identity::of(child.pid())?)?);
+    // From then on it is a container: until now it is being created, and its launcher's death is its end.
+    let mut publish = || init.take().map_or(Ok(()), Unpublished::publish);
     trace::step("keep what later commands need");
-    let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, || run_hooks(boot, child))?;
+    let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, |stop| match stop {
+        Stop::ForHooks => {
+            run_hooks(boot, child)?;
+            channel.send(&Go::HooksDone, None)
+        }
+        Stop::Rooted if boot.may_start_when_ready() => {
+            publish()?;
+            channel.send(&Go::Proceed, None)
+        }
+        Stop::Rooted => Ok(()),
+    })?;
     if let Some(socket) = boot.pidfd_socket {
         pidfd_socket::send(socket, "standard", child.as_fd())?;
     }
     log::debug(|| format!("process {} is ready", child.pid().as_raw_nonzero()));
-    // From here on it is a container: until now it is being created, and its launcher's death is its end.
     trace::step("wait until the stage is ready");
-    init.publish()?;
+    publish()?;
     if let Some(path) = boot.pid_file {
         write_pid_file(path, child.pid())?;
     }
     Ok(terminal)
 }
 
-/// Until the stage has done all but the start; `hooks` are run when it asks. The terminal's master, unless it went to the
+/// Where the stage tells that it has come, on the way to being ready.
+pub(super) enum Stop {
+    /// [`Report::ReadyForHooks`]
+    ForHooks,
+    /// [`Report::Rooted`]
+    Rooted,
+}
+
+/// Until the stage has done all but the start; `at` is called at each stop. The terminal's master, unless it went to the
 /// console socket.
 pub(super) fn wait_until_ready(
     channel: &Channel,
     child: &Child,
     console_socket: Option<&Path>,
     caller: Option<&Foreground>,
-    hooks: impl Fn() -> Result<()>,
+    mut at: impl FnMut(Stop) -> Result<()>,
 ) -> Result<Option<OwnedFd>> {
     let mut terminal = None;
     loop {
@@ -222,10 +254,8 @@ pub(super) fn wait_until_ready(
             Some((Report::Ready, _)) => break,
             Some((Report::Failed(error), _)) => return Err(error),
             Some((Report::Console, Some(master))) => terminal = Some(master),
-            Some((Report::ReadyForHooks, _)) => {
-                hooks()?;
-                channel.send(&Go::HooksDone, None)?;
-            }
+            Some((Report::ReadyForHooks, _)) => at(Stop::ForHooks)?,
+            Some((Report::Rooted, _)) => at(Stop::Rooted)?,
             Some((other, _)) => {
                 return Err(Error::new(Kind::System, format!("the stage reports {other:?} out of turn")));
             }

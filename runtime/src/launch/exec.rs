@@ -114,14 +114,21 @@ fn attend(join: &Join<'_>, child: &Child, channel: &Channel, caller: Option<&For
         limits::raise(child.pid(), &join.process.rlimits)?;
         channel.send(&Go::Mapped, None)?;
     }
-    let terminal = wait_until_ready(channel, child, join.console_socket, caller, || Ok(()))?;
+    let hands_out = join.console_socket.is_some() || join.pid_file.is_some() || join.pidfd_socket.is_some();
+    if !hands_out {
+        // Nobody is to hear of it before it begins: once it is ready it need not wait.
+        channel.send(&Go::Proceed, None)?;
+    }
+    let terminal = wait_until_ready(channel, child, join.console_socket, caller, |_| Ok(()))?;
     if let Some(socket) = join.pidfd_socket {
         pidfd_socket::send(socket, "setns", child.as_fd())?;
     }
     if let Some(path) = join.pid_file {
         write_pid_file(path, child.pid())?;
     }
-    channel.send(&Go::Proceed, None)?;
+    if hands_out {
+        channel.send(&Go::Proceed, None)?;
+    }
     if let Some(agent) = &join.seccomp_agent {
         let pid = child.pid().as_raw_nonzero().get();
         let state = join.record.document.at(Status::Running, Some(join.init.pid));

@@ -3,7 +3,7 @@
 //! The stage is visible inside the container as /proc/PID/exe. If that led to the file on the host, a container could
 //! overwrite the runtime (CVE-2019-5736).
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mount::OpenTreeFlags;
@@ -13,24 +13,34 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 
 const SELF: &str = "/proc/self/exe";
 
-/// A read-only mount of the file, attached nowhere, where that is allowed and enough; else a sealed copy in memory.
+/// The file on a read-only mount that nobody can change, where that is allowed; else a sealed copy in memory.
 ///
-/// In a container with a user namespace of its own, root may change the attributes of mounts it can reach, so there it
-/// is always the copy.
-pub(super) fn open(container_has_user_namespace: bool) -> Result<OwnedFd> {
-    if !container_has_user_namespace && let Some(mount) = readonly_mount() {
-        return Ok(mount);
+/// Who `becomes_another_user` before it is executed, as in a user namespace, must be allowed to.
+pub(super) fn open(becomes_another_user: bool) -> Result<OwnedFd> {
+    let file = on_readonly_mount();
+    match file.filter(|file| !becomes_another_user || is_open_to_everybody(file)) {
+        Some(file) => Ok(file),
+        None => sealed_copy(),
     }
-    sealed_copy()
+}
+
+/// To read as well: the kernel hides a program that may not be read even from itself (proc(5), "dumpable").
+fn is_open_to_everybody(file: &OwnedFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::ROTH | Mode::XOTH))
 }
 
 /// `None`: not allowed here, such as for an ordinary user.
-fn readonly_mount() -> Option<OwnedFd> {
+///
+/// As long as the descriptor of open_tree(2) is open anywhere, whoever has a handle on the mount and is root of any user namespace
+/// can make it writable again by mount_setattr(2). When it is closed the mount is in no mount namespace any more: the kernel then
+/// changes, clones and attaches it for nobody. Therefore it is closed here, before there is a stage.
+fn on_readonly_mount() -> Option<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, SELF, flags).ok()?;
     let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
     mount_setattr(&mount, &readonly, false).ok()?;
-    Some(mount)
+    let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// memfd_create(2), with every seal.

@@ -86,15 +86,16 @@ impl Foreground {
         }
     }
 
-    /// Before there is a program: waits for the file to be readable, or for somebody who asks for the end.
+    /// Before there is a program: waits for the file to be readable, or for somebody who asks for the end. When both are there
+    /// the file counts: it may say that there is a program, and then the signal is the program's.
     pub(crate) fn await_readable(&self, file: BorrowedFd<'_>) -> Result<()> {
         loop {
-            self.check()?;
             let mut waiting =
                 [PollFd::from_borrowed_fd(file, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
             match rustix::event::poll(&mut waiting, None) {
                 Ok(_) if !waiting[0].revents().is_empty() => return Ok(()),
-                Ok(_) | Err(Errno::INTR) => {}
+                Ok(_) => self.check()?,
+                Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("wait for the container", errno)),
             }
         }

@@ -178,6 +178,10 @@ fn boot(inside: &Inside, channel: &Channel, start: Option<OwnedFd>) -> Result<In
     pivot::create_working_directory(&root, &inside.process.cwd)?;
     pivot::change_root(&root, &inside.rootfs)?;
     trace::step("pivot_root");
+    if inside.start == Start::AtOnce {
+        // The launcher's answer comes while the rest is done.
+        channel.send(&Report::Rooted, None)?;
+    }
     namespaces::set_names(inside)?;
     for sysctl in &inside.sysctls {
         procfs.write_sysctl(sysctl)?;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use clock::now_rfc3339;
 pub use process::{Identity, ProcessState};
-pub use store::{Directory, Store, check_id};
+pub use store::{Directory, Store, Unpublished, check_id};
 
 use crate::cgroup;
 use crate::plan::{Hooks, IdMaps, NamespaceKind, Plan, SeccompAgent};

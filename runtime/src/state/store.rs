@@ -390,7 +390,8 @@ impl Directory {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(damaged(&path, "it is not a regular file"));
         }
-        let mut bytes = Vec::new();
+        // Room for the end, too, which is told by a read of nothing.
+        let mut bytes = Vec::with_capacity(stat.st_size.clamp(0, LARGEST as i64) as usize + 1);
         std::fs::File::from(file).take(LARGEST).read_to_end(&mut bytes).on("read", &path)?;
         Ok(Some(bytes))
     }
