@@ -33,7 +33,7 @@ install_tools() {
     missing=
     for pair in busybox:busybox-static newuidmap:uidmap node:nodejs npm:npm setsid:util-linux skopeo:skopeo \
         dumb-init:dumb-init tini:tini catatonit:catatonit gcc:gcc ip:iproute2 iptables:iptables umoci:umoci \
-        podman:podman slirp4netns:slirp4netns containerd:containerd dockerd:docker.io runc:runc; do
+        podman:podman slirp4netns:slirp4netns containerd:containerd dockerd:docker.io runc:runc mmdebstrap:mmdebstrap; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
     done
     [ -e /usr/lib/podman/netavark ] || missing="$missing netavark aardvark-dns"
@@ -51,6 +51,30 @@ install_tools() {
         cat "$scratch/apt" >&2
     fi
     fail "the tests need these packages, which are not installed:$missing"
+}
+
+# A release's CRIU is older than many a kernel. Where it does not work, the next release's, with its libraries, in a
+# directory of its own; where that can not be had, tests of it are skipped.
+find_criu() {
+    criu check >/dev/null 2>&1 && return 0
+    place=$target/criu
+    if [ ! -x "$place/bin/criu" ] && [ "$(id -u)" = 0 ]; then
+        say "fetching a CRIU"
+        if mmdebstrap --variant=extract --include=criu trixie "$scratch/criu" >"$scratch/apt" 2>&1; then
+            mkdir -p "$place/bin"
+            mv "$scratch/criu/usr" "$place/"
+            cat >"$place/bin/criu" <<EOF
+#!/bin/sh
+loader=\$(ls -d "$place"/usr/lib*/ld-linux*.so.? | head -n 1)
+exec "\$loader" --library-path "\$(ls -d "$place"/usr/lib/*-linux-gnu)" "$place/usr/sbin/criu" "\$@"
+EOF
+            chmod 755 "$place/bin/criu"
+        else
+            tail -n 3 "$scratch/apt"
+        fi
+    fi
+    PATH=$place/bin:$PATH
+    criu check >"$scratch/apt" 2>&1 || { echo "no CRIU that works here:"; cat "$scratch/apt"; }
 }
 
 # Everything on the machine that a container could leave behind, one fact a line.
@@ -142,6 +166,7 @@ round() {
 
 e2e() {
     install_tools
+    find_criu
     say "building the programs"
     # What is tested is what is shipped; the probe is only a tool, for which minutes of link-time optimization would be wasted.
     $cargo build --release --locked

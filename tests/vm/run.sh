@@ -23,12 +23,13 @@ programs=${PIPKIN_BIN_DIR:-$target/$triple/release}
 cache=$target/vm
 seconds=${PIPKIN_VM_SECONDS:-900}
 suite=bookworm
-packages=apparmor,busybox-static,criu,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
+packages=apparmor,busybox-static,criu,dbus,dbus-user-session,iproute2,iptables,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
 # From the diag modules on: what CRIU asks for.
 modules='fs/overlayfs/overlay fs/fuse/fuse drivers/block/loop block/bfq drivers/net/veth
     net/unix/unix_diag net/ipv4/inet_diag net/ipv4/tcp_diag net/ipv4/udp_diag net/ipv4/raw_diag net/packet/af_packet_diag
-    net/netlink/netlink_diag drivers/net/tun lib/libcrc32c net/netfilter/nfnetlink net/netfilter/nf_tables'
+    net/netlink/netlink_diag drivers/net/tun lib/libcrc32c net/netfilter/nfnetlink net/netfilter/nf_tables
+    net/ipv4/netfilter/nf_defrag_ipv4 net/ipv6/netfilter/nf_defrag_ipv6 net/netfilter/nf_conntrack net/netfilter/nf_conntrack_netlink'
 # What only this machine can show, and with --all whatever else is about the kernel.
 tests='runtime_lsm runtime_systemd runtime_limits runtime_cgroups runtime_resources cgroup seccomp_kernel'
 more='runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_process runtime_seccomp'

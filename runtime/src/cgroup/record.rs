@@ -48,6 +48,11 @@ impl Seat {
         }
     }
 
+    /// The second field of /proc/PID/cgroup (cgroups(7)): empty for version 2.
+    fn key(&self) -> &str {
+        if self.version == Version::V2 { "" } else { &self.options }
+    }
+
     /// Whether version 1's `controller` is in this hierarchy.
     pub fn holds(&self, controller: &str) -> bool {
         self.version == Version::V1 && self.options.split(',').any(|o| o == controller)
@@ -74,13 +79,17 @@ impl Record {
     pub fn has(&self, pid: Pid) -> bool {
         let text = file::read_path(format!("/proc/{}/cgroup", pid.as_raw_nonzero())).unwrap_or_default();
         self.seats.iter().any(|seat| {
-            let options = if seat.version == Version::V2 { "" } else { &seat.options };
             text.lines().any(|line| {
                 let mut parts = line.splitn(3, ':').skip(1);
-                parts.next() == Some(options)
+                parts.next() == Some(seat.key())
                     && parts.next().is_some_and(|path| Path::new(path).starts_with(&seat.membership))
             })
         })
+    }
+
+    /// The hierarchies in which the container has a cgroup of its own, as /proc/PID/cgroup calls them.
+    pub fn hierarchies(&self) -> impl Iterator<Item = &str> {
+        self.seats.iter().map(Seat::key)
     }
 
     /// What a mount of type `cgroup` shows: the container's cgroup in each hierarchy.

@@ -7,6 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Runtime, delete};
+use crate::cgroup;
 use crate::criu::{CgroupsMode, Common, Dump, External, PageServer, Service};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{self, Host, MountKind, NamespaceKind, Plan, Request, Start, Step};
@@ -70,7 +71,12 @@ impl Runtime {
     pub fn checkpoint(&self, id: &str, options: &CheckpointOptions) -> Result<()> {
         let (directory, record, status) = self.lock(id)?;
         if status != Status::Running {
-            return Err(Error::new(Kind::State, format!("Container cannot be checkpointed in {status} state: {id}")));
+            let error = Error::new(Kind::State, format!("Container cannot be checkpointed in {status} state: {id}"));
+            return Err(match status {
+                // CRIU would wait for ever for processes that can not move, or thaw them for good.
+                Status::Paused => error.remedy("resume it first"),
+                _ => error,
+            });
         }
         let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
         let spec = directory.configuration()?.spec;
@@ -79,6 +85,10 @@ impl Runtime {
         let images = open_images(&options.images, true)?;
         let mut common = images.common(&options.images, &record.rootfs, &spec);
         common.mounts = external_mounts(&plan, Some(&root_of(init.pid)?));
+        if record.cgroup.is_none() {
+            // It is in the caller's, with who knows what else.
+            common.cgroups = CgroupsMode::Ignore;
+        }
         if !options.pre_dump {
             keep_descriptors(&options.images.path, init.pid)?;
         }
@@ -92,6 +102,7 @@ impl Runtime {
             parent: options.parent_path.as_deref(),
             page_server: options.page_server.as_ref(),
             freezer: record.cgroup.as_ref().and_then(|cgroup| cgroup.open().freezer_directory()),
+            hierarchies: own_hierarchies(record.cgroup.as_ref(), init.pid)?,
             namespaces: external_namespaces(&plan)?,
         };
         service.dump(&dump, &mut |notice| {
@@ -226,6 +237,19 @@ pub(super) fn external_mounts(plan: &Plan, dumped: Option<&Root>) -> Vec<Externa
         None => mounts.push(External { path: null.to_owned(), source: null.to_owned() }),
     }
     mounts
+}
+
+/// CRIU writes, and makes again, all that is below the cgroup of the first process: where that is not the container's own,
+/// it would be other containers'. The hierarchies where it is; none when that is everywhere.
+fn own_hierarchies(cgroup: Option<&cgroup::Record>, pid: i32) -> Result<Vec<String>> {
+    let Some(cgroup) = cgroup else { return Ok(Vec::new()) };
+    let file = format!("/proc/{pid}/cgroup");
+    let text = std::fs::read_to_string(&file).on("read", &file)?;
+    let is_own = |key: &str| cgroup.hierarchies().any(|own| own == key);
+    match text.lines().filter_map(|line| line.split(':').nth(1)).all(is_own) {
+        true => Ok(Vec::new()),
+        false => Ok(cgroup.hierarchies().map(str::to_owned).collect()),
+    }
 }
 
 /// `net[INODE]:KEY` for each that is joined.

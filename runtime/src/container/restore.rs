@@ -12,7 +12,7 @@ use super::checkpoint::{DESCRIPTORS, EXTERNAL, Images, OpenImages, external_moun
 use super::create::{absolute, check_terminal};
 use super::{CreateOptions, Runtime, delete};
 use crate::cgroup::Cgroup;
-use crate::criu::{Inherited, Notice, Restore, Service};
+use crate::criu::{CgroupsMode, Inherited, Notice, Restore, Service};
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{Child, Foreground, Outcome, hooks, send_master, write_pid_file};
 use crate::plan::{self, Host, NamespaceKind, Plan};
@@ -109,6 +109,9 @@ impl Restoring<'_> {
         let cgroups = self.enter_cgroup(service.pid())?;
         let mut common = images.common(&self.options.images, &root.path, &config.spec);
         common.mounts = external_mounts(self.plan, None);
+        if self.cgroup.is_none() {
+            common.cgroups = CgroupsMode::Ignore;
+        }
         let restore = Restore {
             common,
             inherited: &inherited,

@@ -170,8 +170,9 @@ fn missing(program: &Path, cause: std::io::Error) -> Error {
 fn explain(error: Error, log: &Path, program: &Path) -> Error {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    // Its own limit of open files it raises if it can.
-    let is_cause = |line: &&str| line.contains("Error") && !line.contains("rlimit: Can't setup RLIMIT_NOFILE for self");
+    // Its own limit of open files it raises if it can; other programs' errors have no place in its sources.
+    let is_cause =
+        |line: &&str| line.contains("Error (") && !line.contains("rlimit: Can't setup RLIMIT_NOFILE for self");
     let place = match text.lines().find(is_cause) {
         Some(line) => format!("{}: {}", log.display(), line.trim()),
         None => format!("see {}", log.display()),

@@ -135,6 +135,8 @@ pub struct Dump<'a> {
     pub page_server: Option<&'a PageServer>,
     /// The cgroup by which the processes are held.
     pub freezer: Option<PathBuf>,
+    /// The only hierarchies, as /proc/PID/cgroup calls them, whose cgroups are written; none: all.
+    pub hierarchies: Vec<String>,
     /// Namespaces that are not the container's: `net[4026531992]:key`.
     pub namespaces: Vec<String>,
 }
@@ -155,6 +157,9 @@ impl Dump<'_> {
         }
         for namespace in &self.namespaces {
             message.bytes(37, namespace);
+        }
+        for hierarchy in &self.hierarchies {
+            message.bytes(43, hierarchy);
         }
         if let Some(freezer) = &self.freezer {
             message.bytes(44, path(freezer));
