@@ -164,6 +164,15 @@ round() {
     check_leaks "$view"
 }
 
+# The systemd driver, where systemd is.
+systemd_round() {
+    case " $tests " in *" * "* | *" runtime_systemd "*) ;; *) return 0 ;; esac
+    say "end-to-end tests in a container with systemd"
+    machine | sort >"$scratch/before"
+    PIPKIN_BIN_DIR=$programs PIPKIN_TEST_RUN=$run CARGO="$cargo" tests/systemd/run.sh || fail "tests in a container with systemd"
+    check_leaks systemd
+}
+
 e2e() {
     install_tools
     find_criu
@@ -173,12 +182,14 @@ e2e() {
     $cargo build --locked -p pipkin-probe
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         round v2
+        [ "$(id -u)" != 0 ] || systemd_round
         return
     fi
     round hybrid
     if [ "$(id -u)" = 0 ]; then
         # A private view of the same machine, as if it had cgroup2 and nothing else.
         round v2 unshare --mount sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' view
+        systemd_round
     else
         echo "(not root: no round on pure cgroup v2)"
     fi

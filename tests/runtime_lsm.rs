@@ -132,6 +132,20 @@ fn exec_is_behind_the_containers_wall_unless_it_names_another() {
         let finished = container.exec(&["--process", file.to_str().unwrap()], &[]).run().ok();
         assert_eq!(finished.stdout().trim(), said(expected));
     }
+    // The flag is the last word, also over a document that says something else; a word for none takes the wall away.
+    let current = ["cat", "/proc/self/attr/current"];
+    let finished = container.exec(&["--apparmor", &other.name], &current).run().ok();
+    assert_eq!(finished.stdout().trim(), said(&other.name));
+    let finished = container.exec(&["--apparmor", &other.name, "--user", "1000:1000"], &current).run().ok();
+    assert_eq!(finished.stdout().trim(), said(&other.name));
+    let finished = container.exec(&["--apparmor", "unconfined"], &current).run().ok();
+    assert_eq!(finished.stdout().trim(), "unconfined");
+    let finished = container.exec(&["--apparmor", "no-such-profile"], &["/bin/true"]).run();
+    assert!(finished.code() != 0 && finished.stderr().contains("no-such-profile"), "{}", finished.all());
+    // SELinux is another module, and not there.
+    let finished = container.exec(&["--process-label", "system_u:system_r:container_t:s0"], &["/bin/true"]).run();
+    assert!(finished.code() != 0 && finished.stderr().contains("SELinux"), "{}", finished.all());
+    assert_eq!(container.status(), "running");
     container.delete_force();
 }
 
@@ -198,17 +212,29 @@ fn a_label_without_its_module_is_refused_and_nothing_is_made() {
         lab.run(&bundle).fails(1, &[field, module]);
         assert_eq!(lab.leaks(), "");
     }
-    if has_apparmor() {
-        return;
-    }
-    // exec, in a container without a label.
+    // exec, in a container without a label: by document and by flag.
     let mut bundle = lab.bundle();
     bundle.args(["/bin/probe", "signal-wait"]);
     let container = lab.create(&bundle);
     container.start();
-    let process = json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/bin/true"], "apparmorProfile": "x"});
-    let file = lab.file("process.json", process.to_string());
-    let finished = container.exec(&["--process", file.to_str().unwrap()], &[]).run();
-    assert!(finished.code() != 0 && finished.stderr().contains("process.apparmorProfile"), "{}", finished.all());
+    for (field, flag, module, there) in [
+        ("apparmorProfile", "--apparmor", "AppArmor", has_apparmor()),
+        ("selinuxLabel", "--process-label", "SELinux", selinux),
+    ] {
+        if there {
+            continue;
+        }
+        let mut process = json!({"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/bin/true"]});
+        process[field] = json!("x");
+        let file = lab.file("process.json", process.to_string());
+        for options in [["--process", file.to_str().unwrap()], [flag, "x"]] {
+            let words: &[&str] = if options[0] == flag { &["/bin/true"] } else { &[] };
+            let finished = container.exec(&options, words).run();
+            let said = finished.stderr();
+            assert!(finished.code() != 0 && said.contains(&format!("process.{field}")), "{}", finished.all());
+            assert!(said.contains(module), "{said}");
+        }
+    }
+    assert_eq!(container.status(), "running");
     container.delete_force();
 }
