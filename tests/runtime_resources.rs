@@ -4,7 +4,7 @@
 use std::fs;
 
 use pipkin_harness::host::{self, View, view};
-use pipkin_harness::{Container, Lab, adopt, await_path, await_true, skipped};
+use pipkin_harness::{Container, Lab, Program, adopt, await_path, await_true, skipped};
 use serde_json::{Value, json};
 
 /// A running container whose program counts in a file as long as it is not frozen.
@@ -26,6 +26,12 @@ fn waiting(lab: &Lab) -> Container<'_> {
     container.start();
     await_true("the program's first word", || container.stdout().contains("ready"));
     container
+}
+
+/// `events --stats`
+fn stats(container: &Container<'_>) -> Value {
+    let text = container.command("events", &["--stats"], &[]).run().ok().stdout();
+    serde_json::from_str(&text).unwrap()
 }
 
 /// The processor time that the process has used, in ticks.
@@ -145,8 +151,7 @@ fn update_gives_a_cpuset_to_a_container_that_had_none() {
 fn events_stats_has_figures_of_the_container() {
     let Some(lab) = Lab::root() else { return };
     let container = waiting(&lab);
-    let text = container.command("events", &["--stats"], &[]).run().ok().stdout();
-    let event: Value = serde_json::from_str(&text).unwrap();
+    let event = stats(&container);
     assert_eq!(event["type"], "stats");
     assert_eq!(event["id"], container.id());
     if host::has_controller("memory") {
@@ -155,6 +160,121 @@ fn events_stats_has_figures_of_the_container() {
     if host::has_controller("pids") {
         assert_eq!(event["data"]["pids"]["current"], 1, "{event}");
     }
+    container.delete_force();
+}
+
+/// The figures of a container that stands still are those of its files.
+#[test]
+fn figures_are_what_the_files_say() {
+    let Some(lab) = Lab::root() else { return };
+    let container = counting(&lab);
+    await_true("some processor time", || ticks(container.pid()) > 2);
+    container.command("pause", &[], &[]).run().ok();
+    let number = |controller: &str, name: &str| -> Option<u64> {
+        let path = host::cgroup_directory(container.pid(), controller)?.join(name);
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    };
+    let line = |name: &str, key: &str| -> Option<u64> {
+        let text = fs::read_to_string(host::cgroup_directory(container.pid(), "")?.join(name)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+    };
+    let figure = |pointer: &str| stats(&container).pointer(pointer).and_then(Value::as_u64);
+    let mut compared = 0;
+    let mut same = |pointer: &str, file: &dyn Fn() -> Option<u64>| {
+        if let Some(before) = file() {
+            // The kernel counts in batches: what a processor holds back may come at any time.
+            await_true(pointer, || figure(pointer) == file());
+            compared += u32::from(before > 0);
+        }
+    };
+    match view() {
+        View::Hybrid => {
+            same("/data/cpu/usage/total", &|| number("cpuacct", "cpuacct.usage"));
+            same("/data/memory/usage/usage", &|| number("memory", "memory.usage_in_bytes"));
+            same("/data/memory/usage/limit", &|| number("memory", "memory.limit_in_bytes"));
+            same("/data/memory/usage/max", &|| number("memory", "memory.max_usage_in_bytes"));
+            same("/data/memory/kernel/usage", &|| number("memory", "memory.kmem.usage_in_bytes"));
+            same("/data/pids/current", &|| number("pids", "pids.current"));
+        }
+        View::V2 => {
+            same("/data/cpu/usage/total", &|| line("cpu.stat", "usage_usec ").map(|micro| micro * 1000));
+            same("/data/cpu/usage/user", &|| line("cpu.stat", "user_usec ").map(|micro| micro * 1000));
+            same("/data/memory/usage/usage", &|| number("", "memory.current"));
+            same("/data/memory/raw/anon", &|| line("memory.stat", "anon "));
+            same("/data/pids/current", &|| number("", "pids.current"));
+        }
+    }
+    assert!(compared > 0, "nothing to compare");
+    container.delete_force();
+}
+
+/// The kernel's own figures, so that it does not matter how busy the machine is: in each period no more than the quota.
+#[test]
+fn a_quota_is_all_that_a_program_gets() {
+    let Some(lab) = Lab::root() else { return };
+    if !host::has_controller("cpu") {
+        return skipped("no cpu controller in this view");
+    }
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["resources"]["cpu"] = json!({"quota": 5_000, "period": 50_000});
+    bundle.args(["/bin/sh", "-c", "while :; do :; done"]);
+    let container = lab.create(&bundle);
+    container.start();
+    let figure = |name: &str| stats(&container)["data"]["cpu"].pointer(name).and_then(Value::as_u64).unwrap_or(0);
+    await_true("throttled periods", || figure("/throttling/throttledPeriods") > 10);
+    // Read in this order: there are no fewer periods than those that the time was used in.
+    let (used, periods) = (figure("/usage/total"), figure("/throttling/periods"));
+    // A period's rest may be used in the next one, and a processor takes its share of the quota in slices of 5 ms.
+    assert!(used < (periods + 4) * 5_000_000 * 2, "{used} ns in {periods} periods of 50 ms");
+    container.delete_force();
+}
+
+/// A loop device that goes away with this.
+struct Disk(String);
+
+impl Disk {
+    fn new(lab: &Lab) -> Option<Self> {
+        let file = lab.file("disk", vec![1; 4 << 20]);
+        let made = Program::new("losetup").args(["--find", "--show"]).arg(file).run();
+        (made.code() == 0).then(|| Self(made.stdout().trim().to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Program::new("losetup").args(["--detach", &self.0]).run();
+    }
+}
+
+#[test]
+fn reading_from_a_disk_is_throttled() {
+    let Some(lab) = Lab::root() else { return };
+    let controller = if view() == View::V2 { "io" } else { "blkio" };
+    if !host::has_controller(controller) {
+        return skipped("no controller of input and output in this view");
+    }
+    let Some(disk) = Disk::new(&lab) else { return skipped("no loop devices") };
+    let number = std::os::unix::fs::MetadataExt::rdev(&fs::metadata(&disk.0).unwrap());
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let mut bundle = lab.bundle();
+    let linux = &mut bundle.config["linux"];
+    linux["devices"] = json!([{"path": "/dev/disk", "type": "b", "major": major, "minor": minor, "fileMode": 0o600}]);
+    let rule = json!({"allow": true, "type": "b", "major": major, "minor": minor, "access": "r"});
+    linux["resources"]["devices"].as_array_mut().unwrap().push(rule);
+    let limit = json!([{"major": major, "minor": minor, "rate": 2 << 20}]);
+    linux["resources"]["blockIO"] = json!({"throttleReadBpsDevice": limit});
+    bundle.args(["/bin/dd", "if=/dev/disk", "of=/dev/null", "bs=64k", "iflag=direct"]);
+    // Four megabytes at two a second; a first slice of time is free.
+    let finished = lab.run(&bundle).ok();
+    assert!(finished.took.as_secs_f64() > 1.5, "{:?}", finished.took);
+
+    bundle.args(["/bin/probe", "signal-wait"]);
+    let container = lab.create(&bundle);
+    container.start();
+    let name = if view() == View::V2 { "io.max" } else { "blkio.throttle.read_bps_device" };
+    let file = host::cgroup_directory(container.pid(), controller).unwrap().join(name);
+    let text = fs::read_to_string(file).unwrap();
+    assert!(text.contains(&format!("{major}:{minor} ")) && text.contains("2097152"), "{text}");
     container.delete_force();
 }
 
@@ -175,8 +295,7 @@ fn events_tell_of_a_kill_for_want_of_memory() {
     container.exec(&[], &["/bin/probe", "alloc", "256"]).run().exits(137);
     events.hear("\"type\":\"oom\"");
     assert_eq!(container.status(), "running");
-    let text = container.command("events", &["--stats"], &[]).run().ok().stdout();
-    let event: Value = serde_json::from_str(&text).unwrap();
+    let event = stats(&container);
     assert!(event["data"]["memory"]["usage"]["usage"].as_u64().unwrap() < 33_554_432, "{event}");
     if view() == View::V2 {
         assert!(event["data"]["memory"]["psi"].is_object() || event["data"]["memory"]["PSI"].is_object(), "{event}");

@@ -44,7 +44,7 @@ for name in $(cat /pipkin/list); do
     "/pipkin/tests/deps/$name" --test-threads 2 2>&1 &
     test=$!
     (
-        sleep 100
+        sleep 240
         echo "pipkin-vm: $name does not end"
         what_stands_still
         kill -KILL "$test"
