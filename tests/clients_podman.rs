@@ -302,3 +302,27 @@ fn other_namespaces_and_settings() {
     let cgroup = mounts["mounts"].as_array().unwrap().iter().any(|mount| mount["target"] == "/run");
     assert!(cgroup, "a systemd container has its /run");
 }
+
+#[test]
+fn a_checkpoint_and_a_restore() {
+    let Some(podman) = podman() else { return };
+    if !host::which("criu").is_some_and(|criu| Program::new(criu).arg("check").run().code() == 0) {
+        return skipped("no criu that works on this kernel");
+    }
+    let script = "n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.01; done";
+    podman.run(&podman.words(&["--detach", "--name", "traveller"], &["sh", "-c", script]));
+    let count = || -> u32 {
+        let said = podman.command(&["exec", "traveller", "cat", "/tmp/count"]).run().stdout();
+        said.trim().parse().unwrap_or(0)
+    };
+    await_true("it counts", || count() > 5);
+    let before = count();
+    podman.run(&["container", "checkpoint", "traveller"]);
+    assert!(podman.status("traveller").starts_with("exited"));
+    podman.run(&["container", "restore", "traveller"]);
+    let after = count();
+    assert!(after >= before, "it counts anew: {after} after {before}");
+    await_true("it goes on counting", || count() > after);
+    assert!(podman.status("traveller").starts_with("running"));
+    podman.run(&["rm", "--force", "--time", "0", "traveller"]);
+}
