@@ -306,7 +306,7 @@ fn other_namespaces_and_settings() {
 #[test]
 fn a_checkpoint_and_a_restore() {
     let Some(podman) = podman() else { return };
-    if !host::which("criu").is_some_and(|criu| Program::new(criu).arg("check").run().code() == 0) {
+    if host::which("criu").is_none_or(|criu| Program::new(criu).arg("check").run().code() != 0) {
         return skipped("no criu that works on this kernel");
     }
     let script = "n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.01; done";
