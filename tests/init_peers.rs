@@ -286,6 +286,20 @@ fn blocked_and_ignored_signals_are_inherited() {
     });
 }
 
+/// Sockets that are passed to the init are meant for its child. dumb-init and tini leave their own number in the variable.
+#[test]
+fn passed_sockets_are_the_childs() {
+    let inits = Init::all().into_iter().filter(|init| init.is_ours() || init.original == Original::Catatonit).collect();
+    for_each(inits, |init| {
+        // A shell in between knows the pid that the init will have.
+        let wrapper = Init { path: "/bin/sh".into(), ..init.clone() };
+        let launch = wrapper.probe(&["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$INIT\" \"$@\"", "sh"], "report");
+        let report = report(launch.env("INIT", init.path.to_str().unwrap()));
+        assert_eq!(report["listen_pid"], report["pid"]);
+        assert_ne!(report["pid"], report["parent"]);
+    });
+}
+
 /// Orphans are adopted by PID 1, and by a subreaper otherwise.
 #[test]
 fn orphans_are_reaped() {
