@@ -3,6 +3,7 @@
 
 mod init_support;
 
+use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,13 @@ fn the_wait_has_its_limit() {
         assert!(started.elapsed() >= Duration::from_millis(700), "{:?}", started.elapsed());
         assert!(errors.contains("killing"), "{errors}");
 
+        // What is usual for a main child that ended by itself.
+        let started = Instant::now();
+        let (code, _, errors) = place(shell(&[], stubborn)).finish();
+        assert_eq!(code, 4);
+        assert!(started.elapsed() >= Duration::from_secs(10), "{:?}", started.elapsed());
+        assert!(errors.contains("killing"), "{errors}");
+
         // By environment; and 0 is at once.
         let started = Instant::now();
         let (code, ..) = place(shell(&[], stubborn).env("PIPKIN_INIT_WAIT", "0")).finish();
@@ -85,12 +93,16 @@ fn the_wait_has_its_limit() {
 
 #[test]
 fn without_waiting_the_rest_is_told_and_left() {
-    let mut running = shell(&["--no-wait"], "INIT_PROBE=signals INIT_PROBE_NUMBER=15 @ & read line; exit 4");
+    let launch = shell(&["--no-wait"], "INIT_PROBE=signals INIT_PROBE_NUMBER=31 @ & read line; exit 4");
     let (reader, writer) = std::io::pipe().unwrap();
-    running = running.stdin(reader);
-    let mut running = running.start();
+    let mut running = launch.stdin(reader).start();
+    let left: i32 = running.await_line("ready").parse().unwrap();
     drop(writer);
     assert_eq!(running.wait(), 4);
+    assert_eq!(running.await_line("signal"), "15");
+    // SAFETY: takes no pointer; the probe of this test, which waits for this signal.
+    unsafe { libc::kill(left, libc::SIGSYS) };
+    assert_eq!(running.await_line("signal"), "31", "it was left");
 }
 
 #[test]
@@ -125,6 +137,39 @@ fn the_grace_period_covers_what_the_main_child_left() {
         assert_eq!(running.wait(), 137);
         drop(running);
     });
+}
+
+/// Nobody reads what the init says, and there is no room for more: it kills before it says so.
+#[test]
+fn the_end_of_the_grace_period_waits_for_no_reader() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let blocking = |is: bool| rustix::io::ioctl_fionbio(&writer, !is).unwrap();
+    blocking(false);
+    while (&writer).write(&[b'x'; 4096]).is_ok() {}
+    blocking(true);
+    let launch = Init::pipkin().probe(&["--grace=100ms"], "signals").env("INIT_PROBE_NUMBER", "31");
+    let mut running = launch.stderr(writer).start();
+    let child: i32 = running.await_line("ready").parse().unwrap();
+    running.signal(libc::SIGTERM);
+    await_true("the child is killed", || running::stat(child).is_none_or(|(state, _)| state == 'Z'));
+    assert_eq!(running.try_wait(), None, "the init wants to say something");
+    std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
+    assert_eq!(running.wait(), 137);
+}
+
+/// The kernel tells who writes to nobody by SIGPIPE, which is then not meant for the child.
+#[test]
+fn what_nobody_reads_does_no_harm() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let launch = Init::pipkin().probe(&["-vvv"], "signals").env("INIT_PROBE_NUMBER", "31");
+    let mut running = launch.stderr(writer).start();
+    running.await_line("ready");
+    for signal in [10, 28, 31] {
+        running.signal(signal);
+        assert_eq!(running.line(), format!("signal {signal}"));
+    }
+    assert_eq!(running.wait(), 7);
 }
 
 #[test]

@@ -276,18 +276,19 @@ impl<'a> Supervisor<'a> {
                 self.pass_on();
                 continue;
             }
-            if alarm == Alarm::Grace {
-                self.grace_over = true;
-                self.say(0, text!("the grace period is over: killing everything"), 0);
-            } else if alarm == Alarm::Wait {
-                self.say(0, text!("what the main child left does not end: killing it"), 0);
-            }
             if self.ended.is_none() {
                 signals::send(Signal::KILL, self.child.0);
             }
             send_to_rest(Signal::KILL, self.child, None);
             self.set(Alarm::Wait, Duration::FOREVER);
             self.set(Alarm::Kill, KILL_RETRY);
+            // Last: whoever is to read it may be what does not end, and its pipe full.
+            if alarm == Alarm::Grace {
+                self.grace_over = true;
+                self.say(0, text!("the grace period is over: killing everything"), 0);
+            } else if alarm == Alarm::Wait {
+                self.say(0, text!("what the main child left does not end: killing it"), 0);
+            }
         }
         None
     }
