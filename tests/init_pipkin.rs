@@ -66,6 +66,18 @@ fn what_has_left_the_group_is_told_too() {
     });
 }
 
+/// Without a subreaper nobody hears of its end.
+#[test]
+fn what_can_not_be_waited_for_is_told() {
+    let launch = shell(&["--no-subreaper"], "INIT_PROBE=signals INIT_PROBE_NUMBER=15 @ & read line; exit 4");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut running = launch.stdin(reader).start();
+    running.await_line("ready");
+    drop(writer);
+    assert_eq!(running.wait(), 4);
+    assert_eq!(running.await_line("signal"), "15");
+}
+
 #[test]
 fn the_wait_has_its_limit() {
     in_both_places(|place| {

@@ -215,17 +215,16 @@ impl<'a> Supervisor<'a> {
         let code = self.ended?;
         match self.settings.rest {
             Rest::Leave => {}
-            Rest::Terminate => {
+            Rest::Wait if result == 0 => {
+                self.begin_to_wait();
+                return None;
+            }
+            // There is nobody left, or nobody who was not told.
+            Rest::Wait if self.settings.subreaper || self.told.group => {}
+            Rest::Wait | Rest::Terminate => {
                 // Also when this process has no children any more: without a subreaper orphans go elsewhere.
                 if let Some(signal) = self.settings.rewrites.apply(Signal::TERM) {
                     signals::send(signal, -self.child.0);
-                }
-            }
-            Rest::Wait => {
-                // ECHILD: there is nobody left.
-                if result == 0 {
-                    self.begin_to_wait();
-                    return None;
                 }
             }
         }
