@@ -212,7 +212,8 @@ fn update_against_delete() {
 fn create_against_create() {
     race(nothing, &["create", "--bundle", "BUNDLE", "ID"], &["create", "--bundle", "BUNDLE", "ID"], |one, other| {
         assert_eq!(one.code() + other.code(), 1, "one of them has made it:\n{}\n{}", one.all(), other.all());
-        assert!(format!("{}{}", one.stderr(), other.stderr()).contains("already exists"));
+        let said = format!("{}{}", one.stderr(), other.stderr());
+        assert!(said.contains("container with given ID already exists"), "{said}");
     });
 }
 

@@ -61,14 +61,18 @@ impl Store {
     pub fn create(&self, id: &str) -> Result<Directory> {
         check_id(id)?;
         let path = self.root.join(id);
-        match rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)) {
-            Ok(()) => {}
+        let make = || rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700));
+        let made = match make() {
             Err(Errno::NOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
                 let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
                 made.on("make the directory", &self.root)?;
-                rustix::fs::mkdirat(CWD, &path, Mode::from_raw_mode(0o700)).on("make the directory", &path)?;
+                make()
             }
+            other => other,
+        };
+        match made {
+            Ok(()) => {}
             Err(Errno::EXIST) => {
                 return Err(Error::new(Kind::Exists, format!("container with given ID already exists: {id}")));
             }
