@@ -66,6 +66,26 @@ fn what_has_left_the_group_is_told_too() {
     });
 }
 
+/// Where nobody can say who is left, the main child's group is told.
+#[test]
+fn what_is_left_is_found_without_proc() {
+    if !is_root() {
+        return;
+    }
+    let wrapper = Init { path: "/usr/bin/unshare".into(), ..Init::pipkin() };
+    let hide = "mount -t tmpfs none /proc && exec \"$@\"";
+    let script = format!("trap '' TERM; INIT_PROBE=wait {} & read line; exit 4", probe());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let init = Init::pipkin().path;
+    let command = [init.to_str().unwrap(), "--wait=200ms", "--", "sh", "-c", &script];
+    let launch = wrapper.launch(&["--mount", "sh", "-c", hide, "sh"], &command);
+    let mut running = launch.stdin(reader).start();
+    running.await_line("ready");
+    drop(writer);
+    assert_eq!(running.wait(), 4);
+    assert!(running.errors().contains("killing it"));
+}
+
 /// Without a subreaper nobody hears of its end.
 #[test]
 fn what_can_not_be_waited_for_is_told() {
@@ -131,6 +151,15 @@ fn after_the_grace_period_all_is_killed() {
             assert!(started.elapsed() >= Duration::from_millis(300));
             assert!(running.errors().contains("grace period"), "said so");
         }
+        // QUIT is for the program alone: many write a core, or go on.
+        let mut running =
+            place(Init::pipkin().probe(&["--grace=100ms"], "signals")).env("INIT_PROBE_NUMBER", "31").start();
+        running.await_line("ready");
+        running.signal(libc::SIGQUIT);
+        assert_eq!(running.await_line("signal"), "3");
+        assert!(running.is_silent_for(Duration::from_millis(400)));
+        running.signal(libc::SIGSYS);
+        assert_eq!(running.wait(), 7);
         // Who obeys is not killed.
         let mut running = place(shell(&["--grace=20s"], "INIT_PROBE=handler @; exit 3")).start();
         running.await_line("ready");

@@ -156,6 +156,26 @@ fn what_is_held_back_comes_in_order() {
     for value in 1..=NUMBER {
         assert_eq!(running.await_line("signal"), format!("40 value {value}"));
     }
+
+    // What comes when there is room again does not overtake what is held.
+    limit(Some(0));
+    for value in 1..=5 {
+        queue(running.pid(), 40, value);
+    }
+    let holds_all = || {
+        let pending = running::status_field(running.pid(), "ShdPnd").unwrap();
+        u64::from_str_radix(&pending, 16).unwrap() & 1 << 39 == 0
+    };
+    await_true("the init holds all", holds_all);
+    running.signal(libc::SIGSTOP);
+    await_true("it is stopped", || running::stat(running.pid()).unwrap().0 == 'T');
+    limit(Some(usual));
+    queue(running.pid(), 40, 6);
+    running.signal(libc::SIGCONT);
+    assert_eq!(running.await_line("signal"), "18");
+    for value in 1..=6 {
+        assert_eq!(running.await_line("signal"), format!("40 value {value}"));
+    }
     running.signal(libc::SIGSYS);
     assert_eq!(running.await_line("signal"), "31");
     assert_eq!(running.wait(), 7);

@@ -37,6 +37,28 @@ fn the_child_is_in_the_foreground() {
     }
 }
 
+/// Who leads the session tells the terminal's group with HUP and CONT when it gives the terminal up, which dumb-init then
+/// does not pass on. Who does not lead it gets none, and passes on whatever comes.
+#[test]
+fn a_hangup_that_is_meant_is_passed_on() {
+    for init in Init::all_of(Original::DumbInit) {
+        let (mut terminal, peer) = Terminal::new();
+        let shell = Init { path: "/bin/sh".into(), ..init.clone() };
+        let launch = shell.launch(&["-c", "INIT_PROBE=signals \"$INIT\" -- \"$PROBE\"; exit $?"], &[]);
+        let launch =
+            launch.env("INIT", init.path.to_str().unwrap()).env("PROBE", probe()).env("INIT_PROBE_NUMBER", "15");
+        let mut running = launch.on_terminal(peer).start();
+        let child = terminal.await_text("ready ").parse().unwrap();
+        let (_, pid) = running::stat(child).unwrap();
+        for signal in [libc::SIGHUP, libc::SIGCONT, libc::SIGTERM] {
+            // SAFETY: takes no pointer; the init runs until it has passed TERM on.
+            unsafe { libc::kill(pid, signal) };
+            assert_eq!(terminal.await_text("signal "), signal.to_string(), "{}", init.label());
+        }
+        assert_eq!(running.wait(), 7);
+    }
+}
+
 #[test]
 fn ctrl_c_ends_it() {
     for init in Init::all() {
@@ -215,6 +237,15 @@ fn a_background_job_takes_no_terminal() {
     terminal.keys("echo still here\n");
     terminal.await_text("still here");
     assert_eq!(terminal.foreground(), shell.pid());
+    // Stopped by name, not by the terminal: nobody's job is stopped.
+    let init = running::stat(child).unwrap().1;
+    // SAFETY: takes no pointer; the probe, which is not reaped while it has not ended.
+    unsafe { libc::kill(child, libc::SIGSTOP) };
+    await_true("it is stopped", || state(child) == 'T');
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(state(init), 'S');
+    // SAFETY: as above.
+    unsafe { libc::kill(child, libc::SIGCONT) };
     terminal.keys("kill %1; wait %1; echo code=$?\n");
     assert_eq!(terminal.await_text("code="), "143");
     assert_eq!(state(child), 'X');

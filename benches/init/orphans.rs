@@ -14,25 +14,25 @@ use crate::{Init, Turns, comparison, myself, nanoseconds, processor_time};
 const ROUNDS: usize = 12;
 const ORPHANS: usize = 2000;
 
-/// Orphans per millisecond, and the init's time for one; a figure of each for each round.
+/// Time for each orphan until all are reaped, and the processor's share of it; a figure of each for each round.
 pub fn measure(inits: &[Init]) -> [Comparison; 2] {
     let mut turns = Turns::new(inits.len());
     let mut figures: [Vec<Samples>; 2] = std::array::from_fn(|_| inits.iter().map(|_| Samples::default()).collect());
     for _ in 0..ROUNDS {
         for turn in turns.next() {
-            let (rate, own) = reap(&inits[turn]);
-            figures[0][turn].push(rate);
+            let (time, own) = reap(&inits[turn]);
+            figures[0][turn].push(time);
             figures[1][turn].push(own);
         }
     }
-    let [rate, own] = figures;
+    let [time, own] = figures;
     [
-        comparison("orphans reaped (PID 1)", "per ms", inits, rate),
+        comparison("to reap an orphan, of 2000 (PID 1)", "us", inits, time),
         comparison("the init's processor time for an orphan", "us", inits, own),
     ]
 }
 
-/// One round of one init.
+/// One round of one init, in microseconds for each orphan.
 fn reap(init: &Init) -> (f64, f64) {
     let inner = init.command(&myself());
     let mut outer = Command::new("unshare");
@@ -60,7 +60,7 @@ fn reap(init: &Init) -> (f64, f64) {
     let own = (processor_time(pid as u32) - own) / ORPHANS as f64;
     drop(input);
     assert!(outer.wait().unwrap().success());
-    (ORPHANS as f64 / (ended - began) as f64 * 1e6, own)
+    ((ended - began) as f64 / ORPHANS as f64 / 1000.0, own)
 }
 
 fn await_state(pid: i32, state: u8) {
