@@ -217,6 +217,26 @@ fn a_failed_restore_leaves_the_files_alone() {
     container.delete();
 }
 
+/// A file of the host on a standard descriptor is none of the container's: CRIU refuses it, and the container goes on, as if
+/// nobody had asked.
+#[test]
+fn a_failed_checkpoint_leaves_the_container_running() {
+    let Some(lab) = lab_with_criu(None) else { return };
+    let bundle = counting(&lab);
+    bundle.save();
+    let container = Traveller { lab: &lab, bundle: &bundle, id: lab.id(), images: lab.path("images") };
+    let input = fs::File::open(lab.file("input", "")).unwrap();
+    lab.runtime(["run", "--detach", "--bundle", bundle.path_text(), &container.id]).stdin(input).run().ok();
+    await_true("it counts", || count(&bundle) > 5);
+    let log = container.images.join("dump.log");
+    let refused = container.checkpoint(&container.images, &[]).run();
+    refused.fails(1, &["criu failed: type DUMP", log.to_str().unwrap(), "for fd=0"]);
+    assert_eq!(container.status(), "running");
+    let before = count(&bundle);
+    await_true("it goes on counting", || count(&bundle) > before);
+    container.delete();
+}
+
 #[test]
 fn memory_is_written_ahead() {
     let Some(lab) = lab_with_criu(Some("mem_dirty_track")) else { return };
