@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::plain::{Given, Known};
 use crate::container::{CreateOptions, Runtime};
 use crate::error::Result;
 use crate::launch::NotifySocket;
@@ -43,6 +44,28 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
+    pub const PLAIN: &[Known] = &[
+        ("bundle", Some('b'), true),
+        ("console-socket", None, true),
+        ("pid-file", None, true),
+        ("preserve-fds", None, true),
+        ("no-pivot", None, false),
+        ("no-new-keyring", None, false),
+    ];
+
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self {
+            bundle: given.value("bundle").unwrap_or_else(|| ".".to_owned()).into(),
+            console_socket: given.value("console-socket").map(Into::into),
+            pid_file: given.value("pid-file").map(Into::into),
+            preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
+            no_pivot: given.flag("no-pivot"),
+            no_new_keyring: given.flag("no-new-keyring"),
+            pidfd_socket: None,
+        })
+    }
+
     pub fn options(self) -> Result<CreateOptions> {
         let bundle = self;
         let listen_fds = listen_fds();
@@ -69,6 +92,11 @@ pub(super) fn listen_fds() -> u32 {
 }
 
 impl Create {
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { bundle: Bundle::plain(given)?, id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.create(&self.id, &self.bundle.options()?)
     }

@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::plain::{Given, Known};
 use crate::container::Runtime;
 use crate::error::Result;
 
@@ -15,6 +16,13 @@ pub(super) struct Delete {
 }
 
 impl Delete {
+    pub const PLAIN: &[Known] = &[("force", Some('f'), false)];
+
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { force: given.flag("force"), id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.delete(&self.id, self.force)
     }

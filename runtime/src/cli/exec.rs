@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::create::listen_fds;
 use super::exit_status;
+use super::plain::{Given, Known};
 use crate::cgroup::SubCgroups;
 use crate::container::{ExecOptions, ExecProcess, ProcessChanges, Runtime};
 use crate::error::{Error, Result};
@@ -74,6 +75,47 @@ pub(super) struct Exec {
 }
 
 impl Exec {
+    pub const PLAIN: &[Known] = &[
+        ("console-socket", None, true),
+        ("cwd", None, true),
+        ("env", Some('e'), true),
+        ("tty", Some('t'), false),
+        ("user", Some('u'), true),
+        ("process", Some('p'), true),
+        ("detach", Some('d'), false),
+        ("pid-file", None, true),
+        ("preserve-fds", None, true),
+    ];
+
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        let (id, args) = (given.word()?, given.rest());
+        if args.first().is_some_and(|word| word.starts_with('-')) {
+            return None;
+        }
+        Some(Self {
+            console_socket: given.value("console-socket").map(Into::into),
+            cwd: given.value("cwd"),
+            env: given.values("env"),
+            tty: given.flag("tty"),
+            user: given.value("user"),
+            additional_gids: Vec::new(),
+            process: given.value("process").map(Into::into),
+            detach: given.flag("detach"),
+            pid_file: given.value("pid-file").map(Into::into),
+            process_label: None,
+            apparmor: None,
+            no_new_privs: false,
+            cap: Vec::new(),
+            preserve_fds: given.number("preserve-fds")?.unwrap_or(0),
+            ignore_paused: false,
+            cgroup: Vec::new(),
+            pidfd_socket: None,
+            id,
+            args,
+        })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         let gid = |gid: &i64| {
             u32::try_from(*gid).map_err(|_| Error::invalid("--additional-gids", format!("{gid} is no group's number")))

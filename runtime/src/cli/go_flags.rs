@@ -15,7 +15,7 @@ pub(super) fn arguments(command: &Command) -> Vec<OsString> {
     spelled(command, std::env::args_os())
 }
 
-fn spelled(mut command: &Command, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+pub(super) fn spelled(mut command: &Command, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words = words.peekable();
     let mut done: Vec<OsString> = words.next().into_iter().collect();
     // Where the command's own options begin: `=false` takes back what was said before it.

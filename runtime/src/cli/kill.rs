@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::plain::{Given, Known};
 use crate::container::{Runtime, parse_signal};
 use crate::error::Result;
 
@@ -18,6 +19,13 @@ pub(super) struct Kill {
 }
 
 impl Kill {
+    pub const PLAIN: &[Known] = &[("all", Some('a'), false)];
+
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { all: given.flag("all"), id: given.word()?, signal: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         match self.signal.as_str() {
             "0" => runtime.check_running(&self.id),

@@ -12,6 +12,7 @@ mod kill;
 mod list;
 mod one_command;
 mod pause;
+mod plain;
 mod plan;
 mod ps;
 mod run;
@@ -108,7 +109,7 @@ pub fn command() -> clap::Command {
 
 /// Parses, runs, and turns the result into an exit status.
 pub fn main() -> u8 {
-    let cli = match one_command::parse().map_or_else(parse, Ok) {
+    let cli = match plain::parse(std::env::args_os()).or_else(one_command::parse).map_or_else(parse, Ok) {
         Ok(cli) => cli,
         Err(error) if error.kind() == clap::error::ErrorKind::InvalidUtf8 => {
             let words = std::env::args_os().filter(|word| word.to_str().is_none()).map(|word| format!("{word:?}"));

@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::plain::Given;
 use crate::container::Runtime;
 use crate::error::Result;
 
@@ -12,6 +13,11 @@ pub(super) struct Pause {
 }
 
 impl Pause {
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.pause(&self.id)
     }
@@ -26,6 +32,11 @@ pub(super) struct Resume {
 }
 
 impl Resume {
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.resume(&self.id)
     }

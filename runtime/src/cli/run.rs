@@ -2,6 +2,7 @@ use clap::Args;
 
 use super::create::Bundle;
 use super::exit_status;
+use super::plain::{Given, Known};
 use crate::container::{CreateOptions, Runtime};
 use crate::error::Result;
 
@@ -25,6 +26,28 @@ pub(super) struct Run {
 }
 
 impl Run {
+    pub const PLAIN: &[Known] = &[
+        ("bundle", Some('b'), true),
+        ("console-socket", None, true),
+        ("pid-file", None, true),
+        ("preserve-fds", None, true),
+        ("no-pivot", None, false),
+        ("no-new-keyring", None, false),
+        ("detach", Some('d'), false),
+        ("keep", None, false),
+    ];
+
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self {
+            bundle: Bundle::plain(given)?,
+            detach: given.flag("detach"),
+            keep: given.flag("keep"),
+            no_subreaper: false,
+            id: given.only_word()?,
+        })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         let options = CreateOptions { keep: self.keep, no_subreaper: self.no_subreaper, ..self.bundle.options()? };
         runtime.run(&self.id, &options, self.detach).map(exit_status)

@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::plain::Given;
 use crate::container::Runtime;
 use crate::error::Result;
 use crate::launch::NotifySocket;
@@ -13,6 +14,11 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.start(&self.id, NotifySocket::of_caller()?.as_ref())
     }

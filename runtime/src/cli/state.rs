@@ -1,5 +1,6 @@
 use clap::Args;
 
+use super::plain::Given;
 use super::print;
 use crate::container::Runtime;
 use crate::error::{Context, Result};
@@ -13,6 +14,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// See [`plain`](super::plain).
+    pub fn plain(given: &mut Given) -> Option<Self> {
+        Some(Self { id: given.only_word()? })
+    }
+
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let view = runtime.state(&self.id)?;
         let text = serde_json::to_string_pretty(&view).map_err(std::io::Error::from).step(|| "encode the state")?;
