@@ -230,7 +230,7 @@ impl Prepared {
         }
         // Others may look at the container, pause or kill it while it runs.
         directory.unlock()?;
-        let outcome = foreground.attend(&booted.child, booted.channel, booted.terminal, booted.notify.as_ref());
+        let outcome = foreground.attend(&booted.child, None, booted.channel, booted.terminal, booted.notify.as_ref());
         trace::step("wait for the program's end");
         // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
         if directory.lock()? && !(options.keep && matches!(outcome, Ok(Outcome::Exited(_)))) {

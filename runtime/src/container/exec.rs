@@ -128,7 +128,8 @@ impl Runtime {
         }
         let foreground = Foreground::enter(None, false)?;
         let joined = join(&wanted, Some(&foreground))?;
-        match foreground.attend(&joined.child, joined.channel, joined.terminal, None)? {
+        let Joined { child, first, channel, terminal } = joined;
+        match foreground.attend(&child, first, channel, terminal, None)? {
             Outcome::Exited(status) => Ok(status),
             Outcome::Failed(error) => Err(error),
         }
@@ -136,7 +137,9 @@ impl Runtime {
 }
 
 fn detached(joined: Joined) -> Result<i32> {
-    match joined.channel.receive()? {
+    let word = joined.channel.receive()?;
+    joined.first.map(|first| first.wait()).transpose()?;
+    match word {
         Some((crate::channel::Report::Failed(error), _)) => {
             joined.child.wait()?;
             Err(error)

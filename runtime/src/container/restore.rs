@@ -71,7 +71,7 @@ impl Runtime {
         directory.unlock()?;
         // Its other end is gone: the program runs.
         let (channel, _) = channel::pair()?;
-        let outcome = foreground.attend(&child, channel, terminal, None);
+        let outcome = foreground.attend(&child, None, channel, terminal, None);
         if directory.lock()? {
             delete::remove(&directory, &record)?;
         }

@@ -145,7 +145,10 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     drop((doors, start_socket, sources));
     undo.child = Some(child);
     if joins_first {
-        undo.child = Some(wait_for_clone(undo.child.take(), boot.plan.id_maps.as_ref(), &channel, boot.caller)?);
+        let maps = boot.plan.id_maps.as_ref();
+        let (child, first) = wait_for_clone(undo.child.take(), maps, &channel, boot.caller)?;
+        undo.child = Some(child);
+        first.map(|first| first.wait()).transpose()?;
     }
     let Some(child) = &undo.child else { return Err(gone(None)) };
     if !boot.plan.net_devices.is_empty() {
@@ -275,7 +278,7 @@ fn run_hooks(boot: &Boot<'_>, child: &Child) -> Result<()> {
     hooks::run("createRuntime", &boot.plan.hooks.create_runtime, &state, boot.caller)
 }
 
-/// The stage joined its namespaces and goes on as another process; the first one is waited for.
+/// The stage joined its namespaces and goes on as another process: that, and the first one, which ends soon.
 ///
 /// Both report over one channel, so that the second's first words may come before the first's last.
 pub(super) fn wait_for_clone(
@@ -283,7 +286,7 @@ pub(super) fn wait_for_clone(
     maps: Option<&IdMaps>,
     channel: &Channel,
     caller: Option<&Foreground>,
-) -> Result<Child> {
+) -> Result<(Child, Option<Child>)> {
     let mut early = Vec::new();
     let result = loop {
         if let Some(first) = &first
@@ -314,14 +317,13 @@ pub(super) fn wait_for_clone(
     };
     channel.put_back(early);
     // When it failed it may have been waited for already, to say why.
-    match (&result, first) {
-        (Ok(_), Some(first)) => drop(first.wait()?),
+    match (&result, &first) {
         // One that is frozen ends when it is thawed.
         (Err(error), Some(first)) if error.kind() == Kind::Interrupted => first.send_kill(),
         (Err(_), Some(first)) => first.kill(),
         _ => {}
     }
-    result
+    Ok((result?, first))
 }
 
 /// Until there is something to receive. A stage that was killed after it cloned can not say any more as what it goes on, and

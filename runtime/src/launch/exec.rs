@@ -47,6 +47,8 @@ pub struct Join<'a> {
 pub struct Joined {
     /// Its process.
     pub child: Child,
+    /// The one before it, which ends when the program runs or has failed to.
+    pub first: Option<Child>,
     /// Its channel: ends without a message when the program runs.
     pub channel: Channel,
     /// Its terminal, unless that went to the console socket.
@@ -89,7 +91,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         may_be_frozen: join.paused,
     };
     let (first, channel) = start_stage(&task, &setting)?;
-    let child = wait_for_clone(Some(first), None, &channel, caller)?;
+    let (child, first) = wait_for_clone(Some(first), None, &channel, caller)?;
     let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
         Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),
         None => Ok(()),
@@ -100,10 +102,11 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         .and_then(|()| set_scheduling(Some(child.pid()), &scheduling))
         .and_then(|()| attend(join, &child, &channel, caller));
     match attended {
-        Ok(terminal) => Ok(Joined { child, channel, terminal }),
+        Ok(terminal) => Ok(Joined { child, first, channel, terminal }),
         Err(error) => {
             let error = first_cause(error, &channel);
             child.kill();
+            first.map(|first| first.wait()).transpose()?;
             Err(error)
         }
     }

@@ -106,10 +106,11 @@ impl Foreground {
         self.signals.as_fd()
     }
 
-    /// Until the program's end.
+    /// Until the program's end. `first` is the process that made the child: it ends when the channel does.
     pub fn attend(
         &self,
         child: &Child,
+        mut first: Option<Child>,
         channel: Channel,
         terminal: Option<OwnedFd>,
         notify: Option<&NotifyRelay>,
@@ -136,7 +137,9 @@ impl Foreground {
             if let Some(open) = &channel
                 && !ready[2].is_empty()
             {
-                if let Some((Report::Failed(error), _)) = open.receive::<Report>()? {
+                let failure = open.receive::<Report>()?;
+                first.take().map(|first| first.wait()).transpose()?;
+                if let Some((Report::Failed(error), _)) = failure {
                     child.wait()?;
                     return Ok(Outcome::Failed(error));
                 }
@@ -167,7 +170,9 @@ impl Foreground {
                 if let Some(relay) = &mut relay {
                     relay.drain();
                 }
-                return Ok(self.outcome(status, channel.as_ref()));
+                let outcome = self.outcome(status, channel.as_ref());
+                first.take().map(|first| first.wait()).transpose()?;
+                return Ok(outcome);
             }
         }
     }

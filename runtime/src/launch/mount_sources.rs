@@ -74,7 +74,7 @@ fn open_user_namespace(maps: &MappingSource) -> Result<OwnedFd> {
 fn make_user_namespace(maps: &IdMaps) -> Result<OwnedFd> {
     let step = || "make a user namespace for an id-mapped mount";
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).step(step)?;
-    let options = CloneOptions { flags: libc::CLONE_NEWUSER as u64, cgroup: None };
+    let options = CloneOptions { flags: libc::CLONE_NEWUSER as u64, ..CloneOptions::default() };
     match clone3(&options).step(step)? {
         Cloned::Child => {
             drop(writer);

@@ -59,7 +59,7 @@ pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, 
         handed_over.push(file);
         environment.push(c_string(variable)?);
     }
-    let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup };
+    let options = CloneOptions { flags: setting.clone_flags, cgroup: setting.cgroup, number: None };
     let arguments: Strings<'_> = arguments.iter().map(CString::as_c_str).collect();
     let environment: Strings<'_> = environment.iter().map(CString::as_c_str).collect();
     trace::step("encode the plan for the stage");

@@ -109,11 +109,15 @@ fn run(descriptors: &[i32]) -> i32 {
         Ok(never) => match never {},
         Err(error) => {
             trace::flush();
-            // The launcher prints it; if it is gone, nobody is interested any more.
-            let _ = channel.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
+            tell_failure(&channel, error);
             1
         }
     }
+}
+
+/// The launcher prints it; if it is gone, nobody is interested any more.
+fn tell_failure(channel: &Channel, error: Error) {
+    let _ = channel.send(&Report::Failed(error.shortened(LONGEST_ERROR)), None);
 }
 
 fn not_for_people() -> i32 {
@@ -283,7 +287,16 @@ fn carry_out_steps(
 fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infallible> {
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let init = init.ok_or_else(|| Error::new(Kind::System, "the container's process was not handed over"))?;
-    namespaces::join_process(exec, init, channel)?;
+    namespaces::join_process(exec, init)?;
+    namespaces::hand_over_to_child(channel, &|| run_inside(exec, channel))
+}
+
+/// In all of the container's namespaces.
+fn run_inside(exec: &Exec, channel: &Channel) -> Result<Infallible> {
+    if exec.user_namespace {
+        // The launcher knows this process now, and has raised the limits that only it can raise.
+        channel.wait_for(Go::Mapped)?;
+    }
     rustix::process::setsid().step(|| "start a session (setsid)")?;
     let procfs = Procfs::of_process(&exec.process)?;
     if exec.new_keyring {

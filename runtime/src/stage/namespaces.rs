@@ -1,5 +1,7 @@
 //! Joins, makes and completes namespaces from inside.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,7 +15,7 @@ use super::Exec;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Result};
 use crate::plan::{Inside, Join, NamespaceKind, Namespaces, TimeOffset};
-use crate::sys::process::{CloneOptions, Cloned, clone3, exit_now};
+use crate::sys::process::{CloneOptions, Cloned, SHARES_MEMORY, clone3, clone3_to_execute, exit_now};
 
 /// Ends up in all namespaces of the plan but the cgroup's.
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
@@ -149,7 +151,7 @@ fn open_all(joins: &[Join]) -> Result<Vec<OwnedFd>> {
 
 /// Goes on as a new process whose parent is the launcher; this one ends.
 fn continue_as_child(flags: u64, namespaces: &Namespaces, channel: &Channel) -> Result<()> {
-    let options = CloneOptions { flags: flags | libc::CLONE_PARENT as u64, cgroup: None };
+    let options = CloneOptions { flags: flags | libc::CLONE_PARENT as u64, ..CloneOptions::default() };
     match clone3(&options).step(|| format!("clone into new namespaces ({})", names(namespaces)))? {
         Cloned::Child => Ok(()),
         Cloned::Parent { pid, .. } => {
@@ -195,21 +197,35 @@ pub(super) fn set_names(inside: &Inside) -> Result<()> {
     Ok(())
 }
 
-/// Joins all namespaces of a running container at once, by its process's descriptor, and goes on as a child in them.
-pub(super) fn join_process(exec: &Exec, init: OwnedFd, channel: &Channel) -> Result<()> {
+/// Joins all namespaces of a running container at once, by its process's descriptor. Of the pid namespace only children will be.
+pub(super) fn join_process(exec: &Exec, init: OwnedFd) -> Result<()> {
     let flags = exec.namespaces.iter().fold(0, |flags, kind| flags | kind.clone_flag());
     if flags != 0 {
         nix::sched::setns(init.as_fd(), CloneFlags::from_bits_retain(flags as i32))
             .step(|| "join the container's namespaces")?;
     }
     drop(init);
-    if exec.user_namespace {
-        become_root()?;
+    if exec.user_namespace { become_root() } else { Ok(()) }
+}
+
+/// Ends as soon as its child, the launcher's now, has executed a program; `child` does that, after the launcher has been told.
+///
+/// The child has this process's memory to itself meanwhile: nothing is copied, and nothing has to be taken apart behind it.
+pub(super) fn hand_over_to_child(channel: &Channel, child: &dyn Fn() -> Result<Infallible>) -> Result<Infallible> {
+    let number = Cell::new(0);
+    let options = CloneOptions { flags: libc::CLONE_PARENT as u64, cgroup: None, number: Some(&number) };
+    let go_on = || {
+        let told = match number.get() {
+            // A copy of the memory, made before the number was known: the other one tells.
+            0 => Ok(()),
+            number => channel.send(&Report::Cloned(number), None),
+        };
+        let Err(error) = told.and_then(|()| child());
+        super::tell_failure(channel, error);
+    };
+    let (pid, _) = clone3_to_execute(&options, &go_on).step(|| "clone into the container's pid namespace")?;
+    if !SHARES_MEMORY {
+        channel.send(&Report::Cloned(pid.as_raw_nonzero().get()), None)?;
     }
-    continue_as_child(0, &Namespaces::default(), channel)?;
-    if exec.user_namespace {
-        // The launcher knows this process now, and has raised the limits that only it can raise.
-        channel.wait_for(Go::Mapped)?;
-    }
-    Ok(())
+    exit_now(0)
 }

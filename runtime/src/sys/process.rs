@@ -1,5 +1,6 @@
 //! Processes: clone3(2), execveat(2), close_range(2), keyrings and the like.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -27,6 +28,9 @@ pub struct CloneOptions<'a> {
     pub flags: u64,
     /// The cgroup v2 directory to be born in (`CLONE_INTO_CGROUP`, Linux 5.7).
     pub cgroup: Option<BorrowedFd<'a>>,
+    /// Where the child's number is written before it begins (`CLONE_PARENT_SETTID`): in the caller's memory, by the caller's pid
+    /// namespace.
+    pub number: Option<&'a Cell<i32>>,
 }
 
 /// `struct clone_args`, version 2 (88 bytes).
@@ -69,6 +73,10 @@ impl CloneOptions<'_> {
             arguments.flags |= CLONE_INTO_CGROUP;
             arguments.cgroup = cgroup.as_raw_fd() as u64;
         }
+        if let Some(number) = self.number {
+            arguments.flags |= libc::CLONE_PARENT_SETTID as u64;
+            arguments.parent_tid = number.as_ptr() as u64;
+        }
         arguments
     }
 }
@@ -81,7 +89,7 @@ pub fn clone3(options: &CloneOptions<'_>) -> Result<Cloned, Errno> {
     let mut arguments = options.arguments(&mut pidfd);
     // SAFETY: without CLONE_VM the child has its own copy of the address space and of the stack, as after fork(2);
     // the process has one thread, so no lock is held by another. The arguments outlive the call and their size is
-    // passed with them; pidfd points to a live variable.
+    // passed with them; pidfd and number point to live variables.
     let result =
         unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut arguments), size_of::<CloneArguments>()) };
     match Errno::result(result)? {
@@ -101,8 +109,9 @@ pub fn clone3(options: &CloneOptions<'_>) -> Result<Cloned, Errno> {
 /// caller, and whatever it changes in memory stays changed.
 #[cfg(target_arch = "x86_64")]
 pub fn clone3_to_execute(options: &CloneOptions<'_>, child: &dyn Fn()) -> Result<(Pid, OwnedFd), Errno> {
-    /// In bytes; what lies between the clone and the exec needs less than a tenth of it.
-    const STACK: usize = 64 << 10;
+    /// In bytes; what lies between the clone and the exec needs less than a tenth of it. Large enough for the allocator to
+    /// map it: what is not used costs nothing.
+    const STACK: usize = 512 << 10;
     if !options.may_share_memory() {
         return fork_to_execute(options, child);
     }
@@ -140,6 +149,9 @@ pub fn clone3_to_execute(options: &CloneOptions<'_>, child: &dyn Fn()) -> Result
     }
     new_child(result as i32, pidfd)
 }
+
+/// Whether [`clone3_to_execute`] shares the memory, time namespaces apart.
+pub const SHARES_MEMORY: bool = cfg!(target_arch = "x86_64");
 
 #[cfg(target_arch = "x86_64")]
 extern "C" fn enter_child(child: &&dyn Fn()) -> ! {
