@@ -1,6 +1,8 @@
 //! `pipkin bench boot`: `run`, and `create` + `start` + `delete`, of any OCI runtimes side by side.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -42,11 +44,11 @@ const OWN: &str = "pipkin-runtime";
 
 /// Measures, prints, writes.
 pub fn run(arguments: &Arguments) -> Result<()> {
+    let json_file = Output::create("--json", arguments.json.as_deref())?;
+    let chart_file = Output::create("--svg", arguments.svg.as_deref())?;
+    let given = arguments.bundle.as_deref().map(readable_bundle).transpose()?;
     let place = Place::new()?;
-    let bundle = match &arguments.bundle {
-        Some(bundle) => std::path::absolute(bundle).map_err(|cause| Failure::argument("--bundle", cause))?,
-        None => place.default_bundle()?,
-    };
+    let bundle = given.map_or_else(|| place.default_bundle(), Ok)?;
     let runtimes = match arguments.runtimes.as_slice() {
         [] => installed()?,
         given => given.iter().map(|path| look_up(path)).collect::<Result<_>>()?,
@@ -59,6 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             name: short_name(program, &runtimes),
             program: program.clone(),
             state: place.state.join(number.to_string()),
+            id: format!("pipkin-bench-{}", std::process::id()),
             bundle: bundle.clone(),
         })
         .collect();
@@ -85,8 +88,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         timelines.push(json!({"name": runtime.name, "steps": steps::json(&timeline)}));
     }
     document["timelines"] = timelines.into();
-    write(arguments.json.as_deref(), "--json", &format!("{document:#}\n"))?;
-    write(arguments.svg.as_deref(), "--svg", &pipkin_measure::svg("How long containers take", &comparisons))
+    json_file.write(&format!("{document:#}\n"))?;
+    chart_file.write(&pipkin_measure::svg("How long containers take", &comparisons))
 }
 
 /// From before the start to after the end.
@@ -96,9 +99,32 @@ fn milliseconds(once: impl FnOnce() -> std::result::Result<(), String>) -> std::
     Ok(started.elapsed().as_secs_f64() * 1000.0)
 }
 
-fn write(file: Option<&Path>, option: &str, text: &str) -> Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, text).map_err(|cause| Failure::argument(option, format!("write {}: {cause}", file.display())))
+/// A bundle's directory, absolute.
+fn readable_bundle(bundle: &Path) -> Result<PathBuf> {
+    let wrong = |cause: &dyn Display| Failure::argument("--bundle", cause);
+    let bundle = std::path::absolute(bundle).map_err(|cause| wrong(&cause))?;
+    let config = bundle.join("config.json");
+    match File::open(&config) {
+        Ok(_) => Ok(bundle),
+        Err(cause) => Err(wrong(&format_args!("open {}: {cause}", config.display()))),
+    }
+}
+
+/// A file for results, if one is asked for: made before anything is measured, which takes a while.
+struct Output(Option<(File, String)>);
+
+impl Output {
+    fn create(option: &str, file: Option<&Path>) -> Result<Self> {
+        let Some(path) = file else { return Ok(Self(None)) };
+        let step = format!("write {}", path.display());
+        let file = File::create(path).map_err(|cause| Failure::argument(option, format!("{step}: {cause}")))?;
+        Ok(Self(Some((file, format!("{option}: {step}")))))
+    }
+
+    fn write(self, text: &str) -> Result<()> {
+        let Some((mut file, step)) = self.0 else { return Ok(()) };
+        file.write_all(text.as_bytes()).map_err(|cause| Failure::argument(step, cause))
+    }
 }
 
 /// One of those that are compared.
@@ -106,6 +132,8 @@ struct Runtime {
     name: String,
     program: PathBuf,
     state: PathBuf,
+    /// Of its container; another bench at the same time has another, as both are in the same cgroup.
+    id: String,
     bundle: PathBuf,
 }
 
@@ -114,15 +142,13 @@ impl Runtime {
         Contender::new(&self.name, move || milliseconds(|| once(self)))
     }
 
-    const ID: &str = "pipkin-bench";
-
     fn command(&self, before: &[&str], verb: &str, after: &[&str]) -> std::result::Result<(), String> {
         let mut command = Command::new(&self.program);
         command.args(before).arg("--root").arg(&self.state).arg(verb);
         if matches!(verb, "run" | "create") {
             command.arg("--bundle").arg(&self.bundle);
         }
-        command.args(after).arg(Self::ID).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.args(after).arg(&self.id).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let status = command.status().map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("{verb}: {status}")) }
     }

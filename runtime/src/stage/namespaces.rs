@@ -15,7 +15,7 @@ use super::Exec;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Result};
 use crate::plan::{Inside, Join, NamespaceKind, Namespaces, TimeOffset};
-use crate::sys::process::{CloneOptions, Cloned, SHARES_MEMORY, clone3, clone3_to_execute, exit_now};
+use crate::sys::process::{CloneOptions, Cloned, clone3, clone3_to_execute, exit_now};
 
 /// Ends up in all namespaces of the plan but the cgroup's.
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
@@ -212,20 +212,21 @@ pub(super) fn join_process(exec: &Exec, init: OwnedFd) -> Result<()> {
 ///
 /// The child has this process's memory to itself meanwhile: nothing is copied, and nothing has to be taken apart behind it.
 pub(super) fn hand_over_to_child(channel: &Channel, child: &dyn Fn() -> Result<Infallible>) -> Result<Infallible> {
-    let number = Cell::new(0);
+    let (number, told) = (Cell::new(0), Cell::new(false));
     let options = CloneOptions { flags: libc::CLONE_PARENT as u64, cgroup: None, number: Some(&number) };
+    let tell = |number| channel.send(&Report::Cloned(number), None);
     let go_on = || {
-        let told = match number.get() {
-            // A copy of the memory, made before the number was known: the other one tells.
-            0 => Ok(()),
-            number => channel.send(&Report::Cloned(number), None),
-        };
-        let Err(error) = told.and_then(|()| child());
+        // Where the memory is a copy, it was made before the number was known.
+        let first = if number.get() == 0 { Ok(()) } else { tell(number.get()) };
+        told.set(first.is_ok());
+        let Err(error) = first.and_then(|()| child());
         super::tell_failure(channel, error);
     };
     let (pid, _) = clone3_to_execute(&options, &go_on).step(|| "clone into the container's pid namespace")?;
-    if !SHARES_MEMORY {
-        channel.send(&Report::Cloned(pid.as_raw_nonzero().get()), None)?;
+    // Also when it was killed at once: who does not know it does not wait for it, and a pid namespace ends only when everybody in
+    // it has been waited for.
+    if !told.get() {
+        tell(pid.as_raw_nonzero().get())?;
     }
     exit_now(0)
 }

@@ -150,9 +150,6 @@ pub fn clone3_to_execute(options: &CloneOptions<'_>, child: &dyn Fn()) -> Result
     new_child(result as i32, pidfd)
 }
 
-/// Whether [`clone3_to_execute`] shares the memory, time namespaces apart.
-pub const SHARES_MEMORY: bool = cfg!(target_arch = "x86_64");
-
 #[cfg(target_arch = "x86_64")]
 extern "C" fn enter_child(child: &&dyn Fn()) -> ! {
     child();
