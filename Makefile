@@ -9,7 +9,7 @@ BASH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: help build run test test-vm bench bench-icount docs install uninstall
+.PHONY: help build run test test-vm bench bench-docs bench-icount docs install uninstall
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -31,6 +31,14 @@ bench: ## Boot, exec, loading of images, the init: side by side with other runti
 	for bench in boot exec init unpack; do \
 		PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench $$bench || exit; \
 	done
+
+bench-docs: ## Put figures and chart anew into docs/benchmarks.md: a few minutes on a quiet machine (root; USR=DIR: crun's /usr)
+	$(CARGO) build --release --locked --workspace
+	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench boot -- --rounds 200 \
+		--settings default,docker,userns,lifecycle,seccomp $(if $(USR),--usr "$(USR)") \
+		--markdown "$(CURDIR)/docs/benchmarks.md" --svg "$(CURDIR)/docs/benchmarks.svg"
+	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench exec -- --rounds 300 \
+		$(if $(USR),--usr "$(USR)") --markdown "$(CURDIR)/docs/benchmarks.md"
 
 bench-icount: ## Instructions of a boot, in an emulated machine: the same however busy this one is (root)
 	$(CARGO) build --release --locked --workspace

@@ -32,8 +32,10 @@ fn rows(comparison: &Value, rounds: usize) -> Vec<&str> {
 fn nothing_is_left(lab: &Lab, pid: u32) {
     assert_eq!(lab.leaks(), "");
     assert_eq!(fs::read_dir(lab.path("temporary")).unwrap().count(), 0);
-    let state = format!("/run/pipkin-bench-{pid}");
-    assert!(!Path::new(&state).exists(), "{state}");
+    for memory in ["/run", "/dev/shm"] {
+        let state = format!("{memory}/pipkin-bench-{pid}");
+        assert!(!Path::new(&state).exists(), "{state}");
+    }
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! What a container's program, an image or a careless configuration may try, and must not get.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use pipkin_harness::{Lab, await_true};
+use pipkin_runtime::sys::mount::{MountAttributes, mount_setattr};
+use rustix::mount::OpenTreeFlags;
 use serde_json::{Value, json};
 
 /// A status that was read from the process's name alone would make such a container unkillable.
@@ -66,6 +70,53 @@ fn the_runtime_can_not_be_overwritten_from_inside() {
     assert!(!attacker.stdout().contains("WRITTEN"));
     attacker.delete_force();
     assert_eq!(lab.leaks(), "");
+}
+
+/// The same with mount_setattr(2): whoever has a handle on a mount of an anonymous namespace, and is root of any user namespace, may
+/// change it. The stage's belongs to no namespace at all, so that not even the host's root may.
+/// Seen failing: with a mount that is not read-only (`launch/executable.rs`).
+#[test]
+fn the_mount_of_the_runtime_can_not_be_made_writable() {
+    let writable = MountAttributes { clear: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+    let by_number = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    for user_namespace in [false, true] {
+        let Some(lab) = Lab::root() else { return };
+        if lab.is_peer() {
+            return;
+        }
+        let mut bundle = lab.bundle();
+        if user_namespace {
+            let maps = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+            bundle.add_namespace("user", None);
+            bundle.config["linux"]["uidMappings"] = maps.clone();
+            bundle.config["linux"]["gidMappings"] = maps;
+            for place in ["", "proc", "sys", "dev"] {
+                std::os::unix::fs::chown(bundle.rootfs(place), Some(100_000), Some(100_000)).unwrap();
+            }
+        }
+        bundle.args(["/bin/probe", "exit", "0"]);
+        bundle.save();
+
+        // What the attack does to a mount that is somebody's.
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(rustix::fs::CWD, lab.file("own", "own"), flags).unwrap();
+        let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+        mount_setattr(&tree, &readonly, false).unwrap();
+        let file = File::open(format!("/proc/self/fd/{}", tree.as_raw_fd())).unwrap();
+        assert!(File::create(by_number(&file)).is_err());
+        mount_setattr(&file, &writable, false).unwrap();
+        File::create(by_number(&file)).unwrap();
+
+        let victim = lab.create(&bundle);
+        let file = File::open(format!("/proc/{}/exe", victim.pid())).unwrap();
+        let refused = mount_setattr(&file, &writable, false);
+        assert_eq!(refused, Err(nix::errno::Errno::EINVAL), "user namespace: {user_namespace}");
+        // To empty it: a program that runs is busy, but that is asked later.
+        let error = File::create(by_number(&file)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem, "user namespace: {user_namespace}: {error}");
+        victim.delete_force();
+        assert_eq!(lab.leaks(), "");
+    }
 }
 
 /// CVE-2021-30465, CVE-2019-18837, CVE-2019-19921, CVE-2023-27561, CVE-2025-54867, CVE-2026-41579: links in the image where

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pipkin_harness::Lab;
 use pipkin_harness::host::{self, View};
-use pipkin_measure::{Comparison, Contender, document, svg};
+use pipkin_measure::{Comparison, Contender, document, markdown, svg};
 use serde_json::Value;
 
 /// Something that is measured on each cgroup layout: its name for `--settings`, and the measuring, which prints what it finds.
@@ -23,19 +23,21 @@ pub struct Options {
     settings: Vec<String>,
     json: Option<PathBuf>,
     svg: Option<PathBuf>,
+    /// A document between whose marks the tables go.
+    markdown: Option<PathBuf>,
     /// `/usr` of another system whose programs take part: laid over the machine's in the pure-v2 view.
     usr: Option<PathBuf>,
     /// Measure in the present view alone; set for the copy of itself that runs in the pure-v2 view.
     one_view: bool,
 }
 
-const USAGE: &str = "options: --rounds N, --only NAME,… (contenders), --settings NAME,…, --json FILE, --svg FILE, \
+const USAGE: &str = "options: --rounds N, --only NAME,… (contenders), --settings NAME,…, --json FILE, --svg FILE, --markdown FILE (tables go between its marks), \
                      --usr DIR (/usr of a system with crun), --one-view";
 
 impl Options {
     fn parse(rounds: usize) -> Self {
         let (mut contenders, mut settings, mut one_view) = (Vec::new(), Vec::new(), false);
-        let (mut rounds, mut json, mut svg, mut usr) = (rounds, None, None, None);
+        let (mut rounds, mut json, mut svg, mut markdown, mut usr) = (rounds, None, None, None, None);
         let list = |text: String| text.split(',').map(str::to_owned).collect();
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
@@ -46,6 +48,7 @@ impl Options {
                 "--settings" => settings = list(value()),
                 "--json" => json = Some(value().into()),
                 "--svg" => svg = Some(value().into()),
+                "--markdown" => markdown = Some(value().into()),
                 "--usr" => usr = Some(value().into()),
                 "--one-view" => one_view = true,
                 // What cargo adds.
@@ -53,7 +56,7 @@ impl Options {
                 other => panic!("{other}: unknown; {USAGE}"),
             }
         }
-        Self { rounds, contenders, settings, json, svg, usr, one_view }
+        Self { rounds, contenders, settings, json, svg, markdown, usr, one_view }
     }
 
     /// The settings that are asked for.
@@ -96,15 +99,28 @@ pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
         let text = serde_json::to_string_pretty(&document(bench, &comparisons)).expect("figures are JSON");
         std::fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
+    if let Some(file) = &options.markdown {
+        put_into(file, bench, &markdown(&comparisons));
+    }
     if let Some(file) = &options.svg {
         let text = svg(&format!("pipkin: {bench}"), &comparisons);
         std::fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     }
 }
 
-/// Where the runtimes keep their states: in memory, as they do by default; on a disk, to remove them would take longer than all the rest.
+/// Replaces what is between the marks `<!-- figures: BENCH -->` and `<!-- end -->` of a document.
+fn put_into(file: &Path, bench: &str, tables: &str) {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mark = format!("<!-- figures: {bench} -->\n");
+    let parts = text.split_once(&mark).and_then(|(before, rest)| Some((before, rest.split_once("<!-- end -->")?.1)));
+    let (before, after) = parts.unwrap_or_else(|| panic!("{}: has no {mark:?} with an end", file.display()));
+    let text = format!("{before}{mark}\n{tables}\n<!-- end -->{after}");
+    std::fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+/// Where the runtimes keep their states: in memory, as they do by default.
 pub fn states(lab: &Lab) -> PathBuf {
-    PathBuf::from("/run").join(format!("{}-states", lab.name()))
+    pipkin_measure::in_memory().join(format!("{}-states", lab.name()))
 }
 
 /// Removes them at the end.

@@ -4,6 +4,7 @@
 //! that rotates, and are compared round by round; what is reported is the median of these ratios, with its quartiles.
 
 mod chart;
+mod place;
 mod samples;
 mod table;
 
@@ -12,7 +13,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 pub use chart::svg;
+pub use place::in_memory;
 pub use samples::{Samples, Spread};
+pub use table::markdown;
 
 /// Something to measure: a name, and a closure that does it once and gives the figure, in the comparison's unit.
 pub struct Contender<'a> {
