@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use pipkin_harness::host::{self, View, view};
-use pipkin_harness::{Bundle, Container, Lab, skipped};
+use pipkin_harness::{Bundle, Container, Lab, Program, adopt, await_true, skipped};
 use serde_json::{Value, json};
 
 /// The lab; a SKIPPED line where there is no systemd.
@@ -170,6 +170,46 @@ fn a_name_that_is_taken_is_left_alone() {
     lab.run(&bundle).fails(1, &["exists"]);
     assert_eq!(container.status(), "running");
     container.delete_force();
+}
+
+/// The scope ends with the dumped container, and the restored one has it again.
+#[test]
+fn a_restored_container_is_in_its_scope() {
+    let Some(lab) = lab(Lab::root) else { return };
+    if host::which("criu").is_none_or(|criu| Program::new(criu).arg("check").run().code() != 0) {
+        return skipped("no criu that works on this kernel");
+    }
+    let mut bundle = limited(&lab, &format!(":pkt:{}", lab.name()));
+    bundle.config["root"]["readonly"] = json!(false);
+    bundle.share_namespace("network");
+    bundle.args(["/bin/sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.01; done"]);
+    bundle.save();
+    let count = || fs::read_to_string(bundle.rootfs("/tmp/count")).unwrap_or_default().trim().parse().unwrap_or(0);
+    let unit = format!("pkt-{}.scope", lab.name());
+    let (id, images, pid_file) = (lab.id(), lab.path("images"), lab.path("pid"));
+    let bundle_path = bundle.path_text();
+    let words = ["--detach", "--bundle", bundle_path, "--pid-file", pid_file.to_str().unwrap()];
+    lab.runtime(["run"].into_iter().chain(words).chain([id.as_str()])).run().ok();
+    await_true("it counts", || count() > 5);
+    let images = ["--image-path", images.to_str().unwrap()];
+    lab.runtime(["checkpoint"].into_iter().chain(images).chain([id.as_str()])).run().ok();
+    assert_eq!(show(&lab, &unit, "LoadState"), "not-found");
+    let before = count();
+    assert!(before > 5);
+
+    lab.runtime(["restore"].into_iter().chain(images).chain(words).chain([id.as_str()])).run().ok();
+    let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    adopt(pid);
+    await_true("it goes on counting", || count() > before);
+    assert_eq!(show(&lab, &unit, "ActiveState"), "active");
+    let cgroup = host::cgroup_of(pid, "").unwrap();
+    assert!(cgroup.ends_with(&format!("/{unit}")), "{cgroup}");
+    if host::has_controller("memory") {
+        assert_eq!(show(&lab, &unit, "MemoryMax"), "67108864");
+    }
+    lab.runtime(["delete", "--force", &id]).run().ok();
+    assert_eq!(show(&lab, &unit, "LoadState"), "not-found");
+    assert_eq!(lab.leaks(), "");
 }
 
 /// Needs no systemd: it is refused before anybody is asked.

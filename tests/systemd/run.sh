@@ -5,6 +5,8 @@
 #   tests/systemd/run.sh         the test program runtime_systemd
 #   tests/systemd/run.sh CMD…    anything else in that container, such as `systemctl status`
 #
+# Checkpoints are made by the CRIU that tests/run.sh has fetched, if it had to.
+#
 # Everything happens in mount and network namespaces that end with it, on a view of cgroup version 2 alone: a privileged
 # systemd would change the machine's other hierarchies. Where these are version 1, version 2 has hardly any controller, and
 # the tests leave such limits out; `make test-vm` has them all. Debian is fetched once and kept below the target directory.
@@ -44,7 +46,8 @@ if [ $# = 0 ]; then
 fi
 
 # root's podman asks for limits that not every machine lets it have, and for a controller that is not there.
-printf '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\npids_limit = 0\n' >"$scratch/containers.conf"
+printf '[containers]\ndefault_ulimits=["nofile=1024:1024","nproc=1024:1024"]\npids_limit = 0\n[network]\nnetwork_backend="netavark"\n' \
+    >"$scratch/containers.conf"
 cat >"$scratch/inside" <<'E2'
 set -eu
 umount -R /sys/fs/cgroup
@@ -68,7 +71,7 @@ trap clean_up EXIT
 podman run --detach --name "$name" --systemd=always --privileged --network none --cgroupns private \
     --volume "$PWD:$PWD:ro" --volume "$target:$target:ro" --volume "$programs:$programs:ro" \
     --rootfs "$root/root:O" /lib/systemd/systemd >/dev/null
-in_it() { podman exec --workdir "$PWD" --env PATH=/usr/sbin:/usr/bin:/sbin:/bin --env HOME=/root "$@"; }
+in_it() { podman exec --workdir "$PWD" --env PATH="$target/criu/bin:/usr/sbin:/usr/bin:/sbin:/bin" --env HOME=/root "$@"; }
 # The first answer comes when there is a bus; then systemctl waits itself.
 tries=0
 until in_it "$name" systemctl is-system-running --wait 2>"$scratch/bus" | grep -q -e running -e degraded; do
