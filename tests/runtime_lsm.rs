@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use pipkin_harness::{Bundle, Lab, Program, adopt, skipped};
+use pipkin_harness::{Bundle, Lab, Program, adopt, await_true, host, skipped};
 use serde_json::json;
 
 fn has_apparmor() -> bool {
@@ -170,7 +170,7 @@ fn a_prepared_proc_does_not_take_the_label() {
         bundle.args(["/bin/sh", "-c", &script]);
         let container = lab.create(&bundle);
         container.start();
-        pipkin_harness::await_true("the cover", || container.stdout().contains("ready"));
+        await_true("the cover", || container.stdout().contains("ready"));
         assert!(container.stdout().contains("covered"), "{cover}: {}", container.stderr());
         let pid_file = lab.path("exec.pid");
         container.exec(&["--detach", "--pid-file", pid_file.to_str().unwrap()], &["/bin/sleep", "1000"]).run().ok();
@@ -179,6 +179,33 @@ fn a_prepared_proc_does_not_take_the_label() {
         assert_eq!(profile_of(pid), format!("{} (enforce)", profile.name), "{cover}");
         container.delete_force();
     }
+}
+
+#[test]
+fn a_restored_container_is_behind_its_wall() {
+    let Some(lab) = lab_with_apparmor() else { return };
+    if host::which("criu").is_none_or(|criu| Program::new(criu).arg("check").run().code() != 0) {
+        return skipped("no criu that works on this kernel");
+    }
+    let profile = Profile::load(lab.name().to_owned());
+    let mut bundle = confined(&lab, &profile.name);
+    bundle.share_namespace("network");
+    bundle.args(["/bin/sh", "-c", "until [ -e /tmp/go ]; do sleep 0.01; done; (: > /tmp/denied) && exit 3; exit 7"]);
+    bundle.save();
+    let (id, images, pid_file) = (lab.id(), lab.path("images"), lab.path("pid"));
+    let words = ["--detach", "--bundle", bundle.path_text(), "--pid-file", pid_file.to_str().unwrap()];
+    lab.runtime(["run"].into_iter().chain(words).chain([id.as_str()])).run().ok();
+    let images = ["--image-path", images.to_str().unwrap()];
+    lab.runtime(["checkpoint"].into_iter().chain(images).chain([id.as_str()])).run().ok();
+    let restored = lab
+        .runtime(["restore"].into_iter().chain(images).chain(words[1..].iter().copied()).chain([id.as_str()]))
+        .start();
+    await_true("it runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    assert_eq!(profile_of(pid), format!("{} (enforce)", profile.name));
+    fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
+    restored.wait().exits(7);
+    assert_eq!(lab.leaks(), "");
 }
 
 #[test]

@@ -28,7 +28,8 @@ fi
 # What every process does, and where in the kernel it waits.
 what_stands_still() {
     for process in /proc/[0-9]*; do
-        [ -s "$process/cmdline" ] || continue
+        # Those of the kernel have none.
+        [ -n "$(tr -d '\0' <"$process/cmdline" 2>/dev/null)" ] || continue
         for thread in "$process"/task/*; do
             echo "-- ${thread#/proc/} $(cat "$thread/comm" 2>/dev/null), $(sed -n 's/^State:\t//p' "$thread/status" 2>/dev/null)," \
                 "cgroup $(tail -n 1 "$process/cgroup" 2>/dev/null), system call $(cat "$thread/syscall" 2>/dev/null)"
