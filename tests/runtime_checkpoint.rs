@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
 
 use std::path::{Path, PathBuf};
 
@@ -154,7 +154,8 @@ fn a_container_goes_on_where_it_was() {
     assert_eq!(container.state()["pid"], pid);
     container.exec(&["/bin/true"]);
     container.restore(&["--detach"]).run().fails(1, &["exists"]);
-    // It is a container like any other: paused, and from the same images once more.
+    // It is a container like any other: written again, paused, and from the same images once more.
+    container.checkpoint(&lab.path("again"), &["--leave-running"]).run().ok();
     lab.runtime(["pause", &container.id]).run().ok();
     assert_eq!(container.status(), "paused");
     container.checkpoint(&lab.path("paused"), &[]).run().fails(1, &["in paused state", "resume"]);
@@ -335,9 +336,11 @@ fn a_container_with_its_own_users_is_restored() {
     std::os::unix::fs::chown(bundle.rootfs("/tmp/count"), Some(100_000), Some(100_000)).unwrap();
     let container = Traveller::run(&lab, &bundle, &[]);
     await_true("it counts", || count(&bundle) > 5);
-    // CRIU looks for files of images as the container's root: it must be able to see that they are not there.
-    fs::DirBuilder::new().mode(0o711).create(&container.images).unwrap();
     container.checkpoint(&container.images, &[]).run().ok();
+    // CRIU looks for files of images as the container's root: it must be able to see that they are not there.
+    container.restore(&["--detach"]).run().fails(1, &["criu failed", "chmod o+x"]);
+    assert_eq!(lab.leaks(), "");
+    fs::set_permissions(&container.images, fs::Permissions::from_mode(0o711)).unwrap();
     let before = count(&bundle);
     let pid = container.restore_detached(&[]);
     await_true("it goes on counting", || count(&bundle) > before);

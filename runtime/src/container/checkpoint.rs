@@ -161,6 +161,11 @@ pub(super) fn open_images(images: &Images, make: bool) -> Result<OpenImages<'_>>
 }
 
 impl OpenImages<'_> {
+    /// Whether a user of another namespace can not even see which files are not there.
+    pub fn are_hidden(&self) -> bool {
+        rustix::fs::fstat(&self.directory).is_ok_and(|stat| stat.st_mode & Mode::XOTH.as_raw_mode() == 0)
+    }
+
     pub fn common<'a>(&'a self, images: &Images, root: &'a Path, spec: &'a oci_spec::runtime::Spec) -> Common<'a> {
         let annotations = spec.annotations().as_ref();
         let configuration = match annotations.and_then(|annotations| annotations.get("org.criu.config")) {

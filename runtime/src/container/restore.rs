@@ -121,7 +121,14 @@ impl Restoring<'_> {
             lsm_mount_context: self.options.lsm_mount_context.as_deref(),
         };
         let mut terminal = None;
-        let pid = service.restore(&restore, &mut |notice| self.hear(notice, &mut terminal))?;
+        let restored = service.restore(&restore, &mut |notice| self.hear(notice, &mut terminal));
+        let pid = restored.map_err(|error| match self.plan.inside.new_user_namespace && images.are_hidden() {
+            true => error.remedy(format_args!(
+                "CRIU looks for more files there as root of the container's user namespace: chmod o+x {}",
+                self.options.images.path.display()
+            )),
+            false => error,
+        })?;
         let pid = Pid::from_raw(pid).ok_or_else(|| Error::new(Kind::System, "CRIU has restored a process 0"))?;
         let child = Child::adopted(pid)?;
         match self.remember(pid) {
