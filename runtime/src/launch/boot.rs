@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
 use crate::resctrl;
-use crate::stage::{Task, set_scheduling};
+use crate::stage::{Request, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status, Unpublished};
 use crate::trace;
 
@@ -125,7 +125,6 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         true => std::mem::take(&mut boot.plan.inside.process.scheduling),
         false => Scheduling::default(),
     };
-    let task = Task::Boot(boot.plan.inside.clone());
     let joins_first = boot.plan.namespaces.join_before_clone();
     let behind_systemd = undo.cgroup.as_ref().map(Cgroup::is_behind_systemd).transpose()?.unwrap_or(false);
     let setting = Setting {
@@ -139,7 +138,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         user_namespace: boot.plan.namespaces.has_own(NamespaceKind::User),
         may_be_frozen: false,
     };
-    let (child, channel) = start_stage(&task, &setting)?;
+    let (child, channel) = start_stage(Request::Boot(&boot.plan.inside), &setting)?;
     // From the first hook on, what hooks have done is undone by hooks (runtime.md, "Lifecycle").
     undo.poststop = Some(boot.record.clone()).filter(|record| !record.hooks.poststop.is_empty());
     drop((doors, start_socket, sources));

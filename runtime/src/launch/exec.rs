@@ -14,7 +14,7 @@ use crate::cgroup::{Cgroup, SubCgroups};
 use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NamespaceKind, NumberList, Process, Scheduling, SeccompAgent};
-use crate::stage::{Exec, Task, set_initial_affinity, set_scheduling};
+use crate::stage::{Exec, Request, set_initial_affinity, set_scheduling};
 use crate::state::{Identity, Record, Status};
 
 /// What is to run, and where.
@@ -72,13 +72,13 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     // What the stage has no right to in a user namespace.
     let scheduling = if user_namespace { std::mem::take(&mut process.scheduling) } else { Scheduling::default() };
     join.initial_affinity.as_ref().map(set_initial_affinity).transpose()?;
-    let task = Task::Join(Exec {
+    let task = Exec {
         namespaces: join.record.namespaces.clone(),
         user_namespace,
         id: join.record.document.id.clone(),
         new_keyring: !join.record.no_new_keyring,
         process,
-    });
+    };
     let setting = Setting {
         clone_flags: 0,
         cgroup: beside.as_ref().filter(|_| !behind_systemd).map(AsFd::as_fd),
@@ -90,7 +90,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         user_namespace,
         may_be_frozen: join.paused,
     };
-    let (first, channel) = start_stage(&task, &setting)?;
+    let (first, channel) = start_stage(Request::Join(&task), &setting)?;
     let (child, first) = wait_for_clone(Some(first), None, &channel, caller)?;
     let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
         Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),

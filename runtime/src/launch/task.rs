@@ -12,7 +12,7 @@ use super::process::Child;
 use crate::cgroup;
 use crate::channel::{self, Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
-use crate::stage::{NAME, Task, become_root};
+use crate::stage::{NAME, Request, become_root};
 use crate::sys::process::{
     CloneOptions, Strings, clone3_to_execute, close_on_exec_from, execute_handle, fork_to_execute,
 };
@@ -44,7 +44,7 @@ pub(super) struct Setting<'a> {
 }
 
 /// Clones, and lets the child become the stage; goes on at once.
-pub(super) fn start_stage(task: &Task, setting: &Setting<'_>) -> Result<(Child, Channel)> {
+pub(super) fn start_stage(task: Request<'_>, setting: &Setting<'_>) -> Result<(Child, Channel)> {
     let program = executable::open(setting.user_namespace)?;
     let task = write_task(task)?;
     let (ours, theirs) = channel::pair()?;
@@ -128,10 +128,10 @@ fn become_stage(
 }
 
 /// The plan goes through memory, because a message has a limit and a plan has not.
-fn write_task(task: &Task) -> Result<OwnedFd> {
+fn write_task(task: Request<'_>) -> Result<OwnedFd> {
     let step = || "hand the plan to the stage";
     let bytes =
-        postcard::to_allocvec(task).map_err(|cause| Error::new(Kind::System, format!("encode the plan: {cause}")))?;
+        postcard::to_allocvec(&task).map_err(|cause| Error::new(Kind::System, format!("encode the plan: {cause}")))?;
     let file = rustix::fs::memfd_create("pipkin-plan", MemfdFlags::CLOEXEC).step(step)?;
     let mut written = 0;
     while written < bytes.len() {

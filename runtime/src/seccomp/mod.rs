@@ -15,6 +15,7 @@ mod dispatch;
 mod features;
 mod graph;
 pub mod notify;
+mod packed;
 mod profile;
 mod program;
 mod table;
@@ -38,6 +39,7 @@ pub use crate::sys::seccomp::Instruction;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Filter {
     /// At most 4096 instructions.
+    #[serde(with = "packed")]
     pub program: Vec<Instruction>,
     /// `SECCOMP_FILTER_FLAG_*` for seccomp(2).
     pub flags: u32,

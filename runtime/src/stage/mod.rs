@@ -54,8 +54,17 @@ pub(crate) const WAITING: &CStr = c"pipkin-created";
 /// In bytes; a message between stage and launcher has room for more.
 const LONGEST_ERROR: usize = 8 * 1024;
 
-/// What the stage is asked to do.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// What the stage is asked to do, as it is sent.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub enum Request<'a> {
+    /// [`Task::Boot`]
+    Boot(&'a Inside),
+    /// [`Task::Join`]
+    Join(&'a Exec),
+}
+
+/// What the stage is asked to do, as it is received.
+#[derive(Debug, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "there is exactly one, for the life of the process")]
 pub enum Task {
     /// Make a container.

@@ -3,7 +3,6 @@
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 
@@ -26,7 +25,7 @@ pub mod flag {
 }
 
 /// One instruction of classic BPF, as `struct sock_filter` of linux/filter.h.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(C)]
 pub struct Instruction {
     /// What to do.
