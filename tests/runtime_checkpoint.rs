@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use std::path::{Path, PathBuf};
 
-use pipkin_harness::{Bundle, ConsoleSocket, Lab, Program, adopt, await_true, host, skipped};
+use pipkin_harness::{Bundle, ConsoleSocket, Lab, Program, adopt, await_true, host, install_text, skipped};
 use serde_json::{Value, json};
 
 /// A container that counts, and so shows that it goes on where it was.
@@ -125,6 +125,35 @@ fn without_criu_nothing_happens_and_the_error_says_so() {
     ] {
         with(bad).exits(1);
     }
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
+/// What a CRIU does that is too old for the kernel: it ends before it listens, and its check says why.
+#[test]
+fn a_criu_that_does_not_fit_says_why() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let criu = lab.path("criu");
+    install_text(&criu, "#!/bin/sh\n[ $1 = check ] && echo 'Error (criu/vdso.c:1): vdso: unexpected' >&2\nexit 1\n");
+    let criu = criu.to_str().unwrap();
+    let bundle = counting(&lab);
+    let container = lab.create(&bundle);
+    container.start();
+    let images = lab.directory("images");
+    let words = ["--criu", criu, "checkpoint", "--image-path", images.to_str().unwrap(), container.id()];
+    let texts = ["does not work on this kernel", "vdso: unexpected"];
+    let finished = lab.runtime(words).run().fails(1, &texts);
+    assert_eq!(finished.stderr().trim_end().lines().count(), 1, "{}", finished.all());
+    assert_eq!(container.status(), "running");
+    let id = lab.id();
+    let words =
+        ["--criu", criu, "restore", "--image-path", images.to_str().unwrap(), "--bundle", bundle.path_text(), &id];
+    lab.runtime(words).run().fails(1, &texts);
+    lab.runtime(["state", &id]).run().fails(1, &["does not exist"]);
+    assert!(bundle.rootfs("/bin/busybox").exists());
     container.delete_force();
     assert_eq!(lab.leaks(), "");
 }
