@@ -5,7 +5,7 @@
 //!     cargo bench --profile dev --bench init        (root, for PID namespaces; PIPKIN_BIN_DIR names the release programs)
 //!
 //! All inits take turns in every measurement, in an order that changes, so that whatever else the machine does meets all of
-//! them alike; ratios are taken round by round. It takes two minutes.
+//! them alike; ratios are taken round by round. It takes two minutes; `-- signals orphans` leaves out the rest.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends the bench")]
 
 #[path = "init/orphans.rs"]
@@ -18,6 +18,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pipkin_measure::{Comparison, Row, Samples};
+
+/// What is measured round by round, by the names with which a part of it can be asked for.
+type Measurement = (&'static str, fn(&[Init]) -> Vec<Comparison>);
+const MEASUREMENTS: [Measurement; 3] =
+    [("start", |inits| vec![start(inits)]), ("signals", signals::measure), ("orphans", orphans::measure)];
 
 /// Each a run of every init.
 const STARTS: usize = 400;
@@ -75,12 +80,18 @@ fn main() {
     let inits = inits();
     let path = inits[0].path.as_deref().unwrap();
     assert!(path.exists(), "{} is not there: cargo build --release -p pipkin-init", path.display());
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let sizes = inits.iter().map(|init| std::fs::metadata(init.path.as_ref().unwrap()).unwrap().len());
     let mut lines = vec![line("file, bytes", sizes)];
-    lines.extend(memory_and_rest(&inits));
-    let mut comparisons = vec![start(&inits)];
-    comparisons.extend(signals::measure(&inits));
-    comparisons.extend(orphans::measure(&inits));
+    if chosen.is_empty() {
+        lines.extend(memory_and_rest(&inits));
+    }
+    let mut comparisons = Vec::new();
+    for (name, measure) in MEASUREMENTS {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            comparisons.extend(measure(&inits));
+        }
+    }
     for comparison in &comparisons {
         println!("{comparison}");
     }
