@@ -73,7 +73,7 @@ fn processors() -> (usize, usize) {
         libc::sched_getaffinity(0, size_of_val(&set), &mut set);
         let mut numbers = (0..libc::CPU_SETSIZE as usize).filter(|number| libc::CPU_ISSET(*number, &set));
         let first = numbers.next().expect("a processor");
-        (first, numbers.last().unwrap_or(first))
+        (first, numbers.next_back().unwrap_or(first))
     }
 }
 
