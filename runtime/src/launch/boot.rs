@@ -374,6 +374,8 @@ pub(super) fn gone(child: Option<&Child>) -> Error {
     let status = child.and_then(|child| child.wait().ok());
     let text = match status {
         Some(137) => format!("was killed: {MEMORY_REMEDY}"),
+        // Its last word takes memory, too.
+        Some(1) => format!("could not say why it ended: {MEMORY_REMEDY}"),
         Some(status) => format!("ended with status {status}"),
         None => "ended".to_owned(),
     };
