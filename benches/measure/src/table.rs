@@ -58,7 +58,7 @@ fn table(comparison: &Comparison) -> String {
         let spread = row.samples.spread();
         let [median, quarter, three_quarters, minimum] =
             [spread.median, spread.quarter, spread.three_quarters, spread.minimum].map(short);
-        let ratios = comparison.ratio(row).map_or("| |".to_owned(), |ratio| {
+        let ratios = comparison.ratio(row).map_or("| | |".to_owned(), |ratio| {
             format!("| {:.2} | {:.2} |", ratio.spread().median, spread.minimum / first.samples.spread().minimum)
         });
         text.push_str(&format!("| {} | {median} | {quarter} to {three_quarters} | {minimum} {ratios}\n", row.name));
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(comparison.json()["rows"][1]["times_the_first"]["median"], 1.5);
         let table = crate::markdown(std::slice::from_ref(&comparison));
         assert!(
-            table.contains("| boot, ms |") && table.contains("\n| a | 2.00 | 2.00 to 2.00 | 2.00 | |\n"),
+            table.contains("| boot, ms |") && table.contains("\n| a | 2.00 | 2.00 to 2.00 | 2.00 | | |\n"),
             "{table}"
         );
         assert!(table.contains("\n| b | 3.00 | 3.00 to 3.00 | 3.00 | 1.50 | 1.50 |\n"), "{table}");
