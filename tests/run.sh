@@ -169,7 +169,13 @@ systemd_round() {
     case " $tests " in *" * "* | *" runtime_systemd "*) ;; *) return 0 ;; esac
     say "end-to-end tests in a container with systemd"
     machine | sort >"$scratch/before"
-    PIPKIN_BIN_DIR=$programs PIPKIN_TEST_RUN=$run CARGO="$cargo" tests/systemd/run.sh || fail "tests in a container with systemd"
+    code=0
+    PIPKIN_BIN_DIR=$programs PIPKIN_TEST_RUN=$run CARGO="$cargo" tests/systemd/run.sh || code=$?
+    case $code in
+    0) ;;
+    77) echo "SKIPPED the tests in a container with systemd: there is no Debian to make it of" ;;
+    *) fail "tests in a container with systemd" ;;
+    esac
     check_leaks systemd
 }
 

@@ -9,7 +9,8 @@
 #
 # Everything happens in mount and network namespaces that end with it, on a view of cgroup version 2 alone: a privileged
 # systemd would change the machine's other hierarchies. Where these are version 1, version 2 has hardly any controller, and
-# the tests leave such limits out; `make test-vm` has them all. Debian is fetched once and kept below the target directory.
+# the tests leave such limits out; `make test-vm` has them all. Debian is fetched once and kept below the target directory;
+# the exit status is that of the tests, or 77 when it can not be fetched.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -27,10 +28,10 @@ trap 'exit 1' INT TERM
 
 if [ "$(cat "$root/of" 2>/dev/null)" != "$packages" ]; then
     printf '\n== making a Debian of %s\n' "$packages"
-    mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' \
+    mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$scratch/root" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; exit 1; }
+        bookworm "$scratch/root" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; exit 77; }
     rm -rf "$scratch"/root/var/cache/* "$scratch"/root/var/lib/apt "$root"
     mkdir -p "$root"
     # A container inherits no name of a machine: with one systemd asks nobody.
