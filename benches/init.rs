@@ -155,6 +155,28 @@ fn nanoseconds() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The first and the last processor that this process may use.
+fn processors() -> (usize, usize) {
+    // SAFETY: a set that lives here, and its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
+        let mut numbers = (0..libc::CPU_SETSIZE as usize).filter(|number| libc::CPU_ISSET(*number, &set));
+        let first = numbers.next().expect("a processor");
+        (first, numbers.next_back().unwrap_or(first))
+    }
+}
+
+/// Binds a process (0: this thread) to a processor.
+fn bind(pid: i32, processor: usize) {
+    // SAFETY: a set that lives here, and its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        assert_eq!(libc::sched_setaffinity(pid, size_of_val(&set), &set), 0);
+    }
+}
+
 /// Microseconds that this process has had of a processor.
 fn processor_time(pid: u32) -> f64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap();

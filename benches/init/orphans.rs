@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use pipkin_measure::{Comparison, Samples};
 
-use crate::{Init, Turns, comparison, myself, nanoseconds, processor_time};
+use crate::{Init, Turns, bind, comparison, myself, nanoseconds, processor_time, processors};
 
 const ROUNDS: usize = 12;
 const ORPHANS: usize = 2000;
@@ -63,28 +63,6 @@ fn reap(init: &Init) -> (f64, f64) {
     drop(input);
     assert!(outer.wait().unwrap().success());
     ((ended - began) as f64 / ORPHANS as f64 / 1000.0, own)
-}
-
-/// The first and the last processor that this process may use.
-fn processors() -> (usize, usize) {
-    // SAFETY: a set that lives here, and its size.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::sched_getaffinity(0, size_of_val(&set), &mut set);
-        let mut numbers = (0..libc::CPU_SETSIZE as usize).filter(|number| libc::CPU_ISSET(*number, &set));
-        let first = numbers.next().expect("a processor");
-        (first, numbers.next_back().unwrap_or(first))
-    }
-}
-
-/// Binds a process (0: this one) to a processor.
-fn bind(pid: i32, processor: usize) {
-    // SAFETY: a set that lives here, and its size.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
-        assert_eq!(libc::sched_setaffinity(pid, size_of_val(&set), &set), 0);
-    }
 }
 
 fn await_state(pid: i32, state: u8) {

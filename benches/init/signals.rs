@@ -1,4 +1,8 @@
 //! How long a signal takes through an init to its child, and how much of a processor's time the init spends on it.
+//!
+//! Sender, init and child are on one processor. On several the scheduler would be measured: in a virtual machine it takes four
+//! times as long to wake somebody on a processor that sleeps, and whom it wakes where depends on their sessions
+//! (`kernel.sched_autogroup_enabled`, sched(7)), not on the init.
 
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
@@ -6,7 +10,7 @@ use std::time::Duration;
 
 use pipkin_measure::{Comparison, Samples};
 
-use crate::{Init, Turns, comparison, myself, nanoseconds, processor_time};
+use crate::{Init, Turns, bind, comparison, myself, nanoseconds, processor_time, processors};
 
 const ROUNDS: usize = 60;
 /// Each init gets so many in a round.
@@ -14,6 +18,15 @@ const SIGNALS: usize = 500;
 
 /// Half of the signals took no longer, 99 of 100, and the init's own time; a figure of each for each round.
 pub fn measure(inits: &[Init]) -> Vec<Comparison> {
+    let on_one_processor = || {
+        bind(0, processors().0);
+        take_turns(inits)
+    };
+    // What a thread is bound to its children are, and nothing else.
+    std::thread::scope(|scope| scope.spawn(on_one_processor).join().unwrap())
+}
+
+fn take_turns(inits: &[Init]) -> Vec<Comparison> {
     let mut receivers: Vec<_> = inits.iter().map(Receiver::start).collect();
     let mut turns = Turns::new(inits.len());
     let mut figures: [Vec<Samples>; 3] = std::array::from_fn(|_| inits.iter().map(|_| Samples::default()).collect());
