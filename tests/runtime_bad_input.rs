@@ -296,6 +296,65 @@ fn an_error_goes_to_the_log_as_well() {
     assert!(last["time"].is_string(), "{text}");
 }
 
+/// The machine's log is a socket at a place of its own: here one in a mount namespace that has nothing else there.
+#[test]
+fn the_machines_log() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let id = lab.id();
+    let state = |log: &str, top: &str, prepare: &str| {
+        let script = format!("mount -t tmpfs tmpfs {top} && {prepare} && exec \"$@\"");
+        let unshare = ["-m", "--propagation", "private", "/bin/sh", "-c", &script, "sh"];
+        let runtime = lab.program("/usr/bin/unshare").args(unshare).arg(lab.runtime_path());
+        runtime.args(["--log", log, "--root"]).arg(lab.state_root()).args(["state", &id]).run()
+    };
+    state("journald:x", "/run", "true").fails(1, &["open the log /run/systemd/journal/socket", "no such file"]);
+    let field = "PRIORITY=3\nSYSLOG_IDENTIFIER\n\x06\0\0\0\0\0\0\0engine\nMESSAGE\n";
+    for (log, top, place, begin) in [
+        ("journald:engine", "/run", "/run/systemd/journal/socket", field),
+        ("syslog:engine", "/dev", "/dev/log", "<27>engine["),
+    ] {
+        let socket = lab.path(format!("{}.socket", &top[1..]));
+        let listener = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+        listener.set_read_timeout(Some(pipkin_harness::DEADLINE)).unwrap();
+        let prepare = format!("mkdir -p $(dirname {place}) && ln -s '{}' {place}", socket.display());
+        state(log, top, &prepare).fails(1, &["does not exist"]);
+        let mut bytes = [0; 4096];
+        let length = listener.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        assert!(text.starts_with(begin) && text.contains("does not exist"), "{text:?}");
+    }
+    assert_eq!(lab.leaks(), "");
+}
+
+#[test]
+fn how_much_is_logged() {
+    let Some(lab) = Lab::root().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.config["process"]["capabilities"]["bounding"] = serde_json::json!(["CAP_NOT_YET"]);
+    bundle.save();
+    for (flags, levels) in [
+        (&["--log-level", "error"][..], &[][..]),
+        (&[], &["warning"]),
+        (&["--log-level=warning"], &["warning"]),
+        (&["--log-level", "debug"], &["debug", "warning"]),
+        (&["--log-level", "error", "--debug"], &["debug", "warning"]),
+    ] {
+        let log = lab.path(format!("file-{}", lab.id()));
+        let file = format!("file:{}", log.display());
+        let words = ["--log", &file, "--log-format", "json", "--root"];
+        let run = lab.program(lab.runtime_path()).args(words).arg(lab.state_root()).args(flags.iter().copied());
+        run.args(["run", "--bundle", bundle.path_text(), &lab.id()]).run().ok();
+        let text = fs::read_to_string(log).unwrap_or_default();
+        let level =
+            |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["level"].as_str().unwrap().to_owned();
+        let mut seen: Vec<String> = text.lines().map(level).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, levels, "{flags:?}: {text}");
+    }
+}
+
 #[test]
 fn an_ordinary_user_gets_the_same_errors() {
     let Some(lab) = Lab::user() else { return };

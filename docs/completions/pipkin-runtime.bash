@@ -137,7 +137,7 @@ _pipkin__runtime() {
 
     case "${cmd}" in
         pipkin__runtime)
-            opts="-h -V --root --log --log-format --trace-boot --debug --systemd-cgroup --cgroup-manager --rootless --criu --help --version checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update help"
+            opts="-h -V --root --log --log-format --trace-boot --log-level --debug --systemd-cgroup --cgroup-manager --rootless --criu --help --version checkpoint create delete events exec features kill list pause plan ps restore resume run spec start state update help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -157,6 +157,10 @@ _pipkin__runtime() {
                     ;;
                 --trace-boot)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warning debug" -- "${cur}"))
                     return 0
                     ;;
                 --cgroup-manager)

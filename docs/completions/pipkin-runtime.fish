@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_pipkin_runtime_global_optspecs
-    string join \n root= log= log-format= trace-boot= debug systemd-cgroup cgroup-manager= rootless= criu= h/help V/version
+    string join \n root= log= log-format= trace-boot= log-level= debug systemd-cgroup cgroup-manager= rootless= criu= h/help V/version
 end
 
 function __fish_pipkin_runtime_needs_command
@@ -25,16 +25,19 @@ function __fish_pipkin_runtime_using_subcommand
 end
 
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l root -d 'Where the containers\' states are kept' -r -F
-complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log -d 'Write warnings and errors to this file, too' -r -F
+complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log -d 'Write warnings and errors to this file, too; or to the machine\'s log: journald:NAME, syslog:NAME' -r
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log-format -d 'How they are written' -r -f -a "text\t'`time="…" level=error msg="…"`'
 json\t'One object a line; what engines read'"
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l trace-boot -d 'Write how long each step took there, for chrome://tracing or Perfetto' -r -F
+complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l log-level -d 'What is written: this and what is worse' -r -f -a "error\t'What ended the command'
+warning\t'Also what a person should know although it went on'
+debug\t'Also what is done; `--debug` is the same'"
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l cgroup-manager -d 'Who makes the cgroups; "disabled": containers stay in the caller\'s' -r -f -a "cgroupfs\t'The runtime, by the file system'
 systemd\t'systemd, asked over D-Bus'
 disabled\t'Nobody: containers stay in the caller\'s cgroup'"
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l rootless -d 'Whether a container goes without a cgroup where it may not have one: true, false, or auto, unless root calls' -r
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l criu -d 'The program for checkpoint and restore' -r -F
-complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l debug -d 'Tell more'
+complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l debug -d 'Tell more: as --log-level debug'
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -l systemd-cgroup -d 'Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME'
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c pipkin-runtime -n "__fish_pipkin_runtime_needs_command" -s V -l version -d 'Print version'

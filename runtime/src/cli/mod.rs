@@ -21,6 +21,7 @@ mod start;
 mod state;
 mod update;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, FromArgMatches, Parser, Subcommand};
@@ -51,16 +52,19 @@ struct Options {
     /// Where the containers' states are kept.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Write warnings and errors to this file, too.
+    /// Write warnings and errors to this file, too; or to the machine's log: journald:NAME, syslog:NAME.
     #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
+    log: Option<log::Destination>,
     /// How they are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     log_format: log::Format,
     /// Write how long each step took there, for chrome://tracing or Perfetto.
     #[arg(long, value_name = "FILE")]
     trace_boot: Option<PathBuf>,
-    /// Tell more.
+    /// What is written: this and what is worse.
+    #[arg(long, value_name = "LEVEL", default_value = "warning")]
+    log_level: log::Level,
+    /// Tell more: as --log-level debug.
     #[arg(long)]
     debug: bool,
     /// Let systemd make the cgroups; linux.cgroupsPath is then SLICE:PREFIX:NAME.
@@ -128,8 +132,9 @@ pub fn main() -> u8 {
         }
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
-    let Options { log, log_format, debug, trace_boot, .. } = &cli.options;
-    let result = log::set_up(log.as_deref(), *log_format, *debug)
+    let Options { log, log_format, log_level, debug, trace_boot, .. } = &cli.options;
+    let level = if *debug { log::Level::Debug } else { *log_level };
+    let result = log::set_up(log.as_ref(), *log_format, level)
         .and_then(|()| trace_boot.as_deref().map_or(Ok(()), trace::begin))
         .and_then(|()| cli.run());
     trace::step("tidy up");
@@ -157,11 +162,11 @@ fn log_misuse(message: &str) {
         words[position].split_once('=').map(|(_, value)| value.to_owned()).or_else(|| words.get(position + 1).cloned())
     };
     let format = if value("--log-format").as_deref() == Some("json") { log::Format::Json } else { log::Format::Text };
-    if let Some(file) = value("--log")
-        && log::set_up(Some(file.as_ref()), format, false).is_ok()
+    if let Some(log) = value("--log")
+        && log::set_up(Some(&OsString::from(log).into()), format, log::Level::default()).is_ok()
     {
         let line = message.lines().next().unwrap_or_default();
-        log::to_file(line.strip_prefix("error: ").unwrap_or(line));
+        log::to_log(line.strip_prefix("error: ").unwrap_or(line));
     }
 }
 

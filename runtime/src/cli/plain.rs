@@ -95,8 +95,9 @@ pub(super) fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Option<C
     let rootless = rootless(given.value("rootless").as_deref().unwrap_or("auto")).ok()?;
     let options_before = Options {
         root: given.value("root").map(Into::into),
-        log: given.value("log").map(Into::into),
+        log: given.value("log").map(|log| std::ffi::OsString::from(log).into()),
         log_format,
+        log_level: crate::log::Level::default(),
         trace_boot: None,
         debug: given.flag("debug"),
         systemd_cgroup: given.flag("systemd-cgroup"),
