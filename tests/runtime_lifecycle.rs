@@ -1,6 +1,8 @@
 //! create, start, state, kill, delete, list, run: what each does in each state of a container.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+use std::os::unix::fs::MetadataExt;
+
 use pipkin_harness::{Bundle, Lab, await_path, await_true, host, install};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -312,6 +314,18 @@ fn an_ordinary_user_runs_a_container() {
     let uid = lab.as_user().unwrap().uid.to_string();
     assert_eq!(report["uid_map"], json!([["0", uid, "1"]]));
     assert_eq!(report["setgroups"], "deny");
+}
+
+/// Whoever keeps $XDG_RUNTIME_DIR tidy leaves alone what is sticky.
+#[test]
+fn an_ordinary_users_states_are_kept() {
+    let Some(lab) = Lab::user().filter(|lab| !lab.is_peer()) else { return };
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/true"]);
+    bundle.save();
+    lab.program(lab.runtime_path()).args(["run", "--bundle", bundle.path_text(), &lab.id()]).run().ok();
+    let root = lab.path("run/pipkin");
+    assert_eq!(std::fs::metadata(&root).unwrap().mode() & 0o7777, 0o1700, "{}", root.display());
 }
 
 #[test]

@@ -65,7 +65,8 @@ impl Store {
         let made = match make() {
             Err(Errno::NOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
-                let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
+                // Sticky: what is in $XDG_RUNTIME_DIR may be tidied away after six hours otherwise (XDG Base Directory Specification).
+                let made = std::fs::DirBuilder::new().recursive(true).mode(0o1700).create(&self.root);
                 made.on("make the directory", &self.root)?;
                 make()
             }
