@@ -148,12 +148,12 @@ fn users_and_groups_are_the_images() {
         }
         // Hostile account files.
         let pipe = Layer::new().fifo("etc/passwd");
-        let link = Layer::new().symlink("etc/passwd", "/../../../../../etc/hostname");
+        let outside = lab.file("outside-passwd", "outsider:x:0:0::/:\n");
+        let link = Layer::new().symlink("etc/passwd", &format!("/../../../../..{}", outside.display()));
         let huge = Layer::new().file("etc/group", 0o644, vec![b'x'; 2 << 20]);
-        for (layer, word) in [(pipe, "regular"), (link, ""), (huge, "limit")] {
-            image(&lab, json!({"Cmd": ["/bin/sh"], "User": "0"}), layer);
-            let finished = pipkin(&lab, ["run", "--rm", "t", "/bin/true"]).run();
-            if word.is_empty() { drop(finished.ok()) } else { drop(finished.fails(125, &["/etc/", word])) }
+        for (layer, user, word) in [(pipe, "0", "regular"), (link, "outsider", "has no"), (huge, "0", "limit")] {
+            image(&lab, json!({"Cmd": ["/bin/sh"], "User": user}), layer);
+            pipkin(&lab, ["run", "--rm", "t", "/bin/true"]).run().fails(125, &["/etc/", word]);
         }
     }
 }
