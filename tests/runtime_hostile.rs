@@ -2,13 +2,14 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use pipkin_harness::{Lab, await_true};
 use pipkin_runtime::sys::mount::{MountAttributes, mount_setattr};
+use rustix::fs::SealFlags;
 use rustix::mount::OpenTreeFlags;
 use serde_json::{Value, json};
 
@@ -117,6 +118,32 @@ fn the_mount_of_the_runtime_can_not_be_made_writable() {
         victim.delete_force();
         assert_eq!(lab.leaks(), "");
     }
+}
+
+/// An ordinary user's stage is a copy in memory, which stays as it is when nothing runs from it any more.
+/// Seen failing: without the seals (`launch/executable.rs`).
+#[test]
+fn the_copy_of_the_runtime_can_not_be_changed() {
+    let Some(lab) = Lab::user() else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe", "exit", "0"]);
+    bundle.save();
+    let victim = lab.create(&bundle);
+    let file = File::open(format!("/proc/{}/exe", victim.pid())).unwrap();
+    let seals = rustix::fs::fcntl_get_seals(&file).expect("it is a file in memory");
+    assert!(seals.contains(SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE), "{seals:?}");
+    victim.delete_force();
+    let error = File::options()
+        .write(true)
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .and_then(|mut file| file.write_all(b"x"))
+        .unwrap_err();
+    // Busy: somebody looks at the process that has just ended.
+    assert!(matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ExecutableFileBusy), "{error}");
+    assert_eq!(lab.leaks(), "");
 }
 
 /// CVE-2021-30465, CVE-2019-18837, CVE-2019-19921, CVE-2023-27561, CVE-2025-54867, CVE-2026-41579: links in the image where
