@@ -164,6 +164,8 @@ run_machine() {
     wait "$machine" || code=$?
     kill "$watch" 2>/dev/null || true
     wait 2>/dev/null || true
+    watch=
+    machine=
     say "the machine ran for $(($(date +%s) - started)) seconds"
 }
 
@@ -183,7 +185,10 @@ judge() {
 }
 
 scratch=$(mktemp -d)
-trap 'kill "${watch:-}" "${machine:-}" 2>/dev/null; rm -rf "$scratch"' EXIT
+watch=
+machine=
+# shellcheck disable=SC2086
+trap '[ -z "$watch$machine" ] || kill $watch $machine 2>/dev/null || true; rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 if [ "${1:-}" = --shell ]; then
     shell=yes
