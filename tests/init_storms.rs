@@ -172,10 +172,12 @@ fn what_is_held_back_comes_in_order() {
     limit(Some(usual));
     queue(running.pid(), 40, 6);
     running.signal(libc::SIGCONT);
-    assert_eq!(running.await_line("signal"), "18");
-    for value in 1..=6 {
-        assert_eq!(running.await_line("signal"), format!("40 value {value}"));
-    }
+    let mut lines: Vec<String> = (0..7).map(|_| running.await_line("signal").to_owned()).collect();
+    // CONT is not real-time and passes by, or does not.
+    let count = lines.len();
+    lines.retain(|line| line != "18");
+    assert_eq!(lines.len(), count - 1);
+    assert_eq!(lines, (1..=6).map(|value| format!("40 value {value}")).collect::<Vec<_>>());
     running.signal(libc::SIGSYS);
     assert_eq!(running.await_line("signal"), "31");
     assert_eq!(running.wait(), 7);

@@ -53,9 +53,19 @@ fn telling(lab: &Lab, messages: &[&str]) -> Bundle {
     bundle
 }
 
-/// Writes that file when the container runs.
+/// The container may count as running before its program does.
+fn await_program(lab: &Lab, id: &str) {
+    await_true("the program runs", || {
+        let state = lab.runtime(["state", id]).run().stdout();
+        let pid = serde_json::from_str::<serde_json::Value>(&state).map(|state| state["pid"].to_string());
+        let name = pid.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
+        name.is_ok_and(|name| name == "probe\n")
+    });
+}
+
+/// Writes that file when the program runs.
 fn let_it_tell(lab: &Lab, bundle: &Bundle, id: &str) {
-    await_true("the container runs", || lab.runtime(["state", id]).run().stdout().contains("\"running\""));
+    await_program(lab, id);
     std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
 }
 
@@ -71,7 +81,7 @@ fn start_returns_when_the_program_is_ready() {
     let runtime = |words: &[&str]| lab.runtime(words.iter().copied()).env("NOTIFY_SOCKET", &manager.path);
     runtime(&["create", "--bundle", bundle.path_text(), &id]).run().ok();
     let starting = runtime(&["start", &id]).start();
-    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    await_program(&lab, &id);
     assert!(manager.hears_nothing());
     std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
     assert_eq!(manager.hears(), "STATUS=warming up", "also what is no READY");
@@ -188,7 +198,7 @@ fn a_service_manager_that_has_gone_is_worth_one_warning() {
     let id = lab.id();
     let mut running =
         lab.runtime(["run", "--bundle", bundle.path_text(), &id]).env("NOTIFY_SOCKET", &manager.path).start();
-    await_true("the container runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
+    await_program(&lab, &id);
     drop(manager);
     std::fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
     running.hear("told");

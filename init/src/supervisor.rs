@@ -52,6 +52,8 @@ pub struct Supervisor<'a> {
     stopping: bool,
     /// Whether a TERM is held back, in [`Self::held`].
     holds: bool,
+    /// Whether the last that happened was that there was still no room for [`Self::backlog`].
+    in_vain: bool,
     grace_over: bool,
     job: Job,
     /// HUP and CONT that follow from giving up the terminal, which are nobody's wish.
@@ -77,6 +79,7 @@ impl<'a> Supervisor<'a> {
             ended: None,
             stopping: false,
             holds: false,
+            in_vain: false,
             grace_over: false,
             job: Job::new(child, child != Pid(0) && settings.isolation == Isolation::Group),
             unmeant,
@@ -97,7 +100,7 @@ impl<'a> Supervisor<'a> {
 
     /// Waits for a signal or an alarm. The exit code, when there is nothing more to do.
     fn take_signal(&mut self) -> Option<u8> {
-        let set = if self.backlog.is_full() { SignalSet::STANDARD } else { SignalSet::ALL };
+        let set = if self.backlog.takes(self.in_vain) { SignalSet::ALL } else { SignalSet::STANDARD };
         match signals::wait(set, self.time_left(), Some(&mut self.taken)) {
             EAGAIN => self.expire(),
             1.. => self.receive(),
@@ -107,6 +110,7 @@ impl<'a> Supervisor<'a> {
 
     #[inline(never)]
     fn receive(&mut self) -> Option<u8> {
+        self.in_vain = false;
         let signal = self.taken.signal();
         if signal == Signal::CHLD {
             return self.reap();
@@ -263,6 +267,7 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn expire(&mut self) -> Option<u8> {
         self.deliver_backlog();
+        self.in_vain = true;
         let time = now();
         for &alarm in &[Alarm::Delay, Alarm::Grace, Alarm::Wait, Alarm::Kill] {
             if self.alarms[alarm as usize] > time {
@@ -321,8 +326,8 @@ fn make_stack() {
 
 /// Real-time signals for which the receiver's queue had no room, in order.
 ///
-/// The queues of all processes of a user share one limit: what waits for this process may itself be what fills it, so that
-/// more than one has to be taken before there is room for the first.
+/// The queues of all processes of a user share one limit: what waits for this process may itself be what fills it. Then one
+/// more has to be taken before there is room for the first; so half of the places are kept for when nothing else helps.
 struct Backlog {
     count: usize,
     signals: [SignalInfo; Self::ROOM],
@@ -331,8 +336,9 @@ struct Backlog {
 impl Backlog {
     const ROOM: usize = 16;
 
-    fn is_full(&self) -> bool {
-        self.count == Self::ROOM
+    /// Whether one more may be taken, when there has been no room for the first (or otherwise).
+    fn takes(&self, in_vain: bool) -> bool {
+        self.count < if in_vain { Self::ROOM } else { Self::ROOM / 2 }
     }
 
     fn push(&mut self, info: &SignalInfo) {
