@@ -42,6 +42,13 @@ impl Manager {
     }
 }
 
+/// Not for Debian's runc: it passes on only what begins with READY=, that message alone, and waits for zombies.
+fn lab_with_manager() -> Option<(Lab, Manager)> {
+    let lab = Lab::root().filter(|lab| !lab.is_peer())?;
+    let manager = Manager::new(&lab);
+    Some((lab, manager))
+}
+
 /// A bundle whose program waits for a file, tells the messages, and then waits to be killed.
 fn telling(lab: &Lab, messages: &[&str]) -> Bundle {
     let mut bundle = lab.bundle();
@@ -71,11 +78,7 @@ fn let_it_tell(lab: &Lab, bundle: &Bundle, id: &str) {
 
 #[test]
 fn start_returns_when_the_program_is_ready() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let bundle = telling(&lab, &["STATUS=warming up", "MAINPID=1\nREADY=1\nFDSTORE=1"]);
     let id = lab.id();
     let runtime = |words: &[&str]| lab.runtime(words.iter().copied()).env("NOTIFY_SOCKET", &manager.path);
@@ -98,11 +101,7 @@ fn start_returns_when_the_program_is_ready() {
 
 #[test]
 fn run_in_the_foreground_passes_everything_on_and_is_the_main_process() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let bundle = telling(&lab, &["READY=1", "WATCHDOG=1", "RELOADING=1\nMONOTONIC_USEC=5", "STOPPING=1"]);
     let id = lab.id();
     let running = lab.runtime(["run", "--bundle", bundle.path_text(), &id]).env("NOTIFY_SOCKET", &manager.path).start();
@@ -119,11 +118,7 @@ fn run_in_the_foreground_passes_everything_on_and_is_the_main_process() {
 
 #[test]
 fn a_program_that_ends_before_it_is_ready_holds_nobody_up() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let mut bundle = lab.bundle();
     bundle.args(["/bin/probe", "exit", "0"]);
     bundle.save();
@@ -149,11 +144,7 @@ fn many() -> Vec<String> {
 /// What it does not take waits, and holds neither signals nor the container's end up.
 #[test]
 fn a_service_manager_that_does_not_read_holds_nobody_up() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // runc sends only what begins with READY=.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let messages = many();
     let bundle = telling(&lab, &messages.iter().map(String::as_str).collect::<Vec<_>>());
     let run = |id: &str| {
@@ -188,11 +179,7 @@ fn a_service_manager_that_does_not_read_holds_nobody_up() {
 
 #[test]
 fn a_service_manager_that_has_gone_is_worth_one_warning() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // runc sends only what begins with READY=.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let messages = many();
     let bundle = telling(&lab, &messages.iter().map(String::as_str).collect::<Vec<_>>());
     let id = lab.id();
@@ -211,11 +198,7 @@ fn a_service_manager_that_has_gone_is_worth_one_warning() {
 /// Whoever the program is, and whatever the caller's umask.
 #[test]
 fn every_user_of_the_container_may_tell() {
-    let Some(lab) = Lab::root() else { return };
-    if lab.is_peer() {
-        return; // Debian's runc passes a message that begins with READY= alone, and waits for zombies.
-    }
-    let manager = Manager::new(&lab);
+    let Some((lab, manager)) = lab_with_manager() else { return };
     let mut bundle = telling(&lab, &["STATUS=hello"]);
     bundle.config["process"]["user"] = serde_json::json!({"uid": 1000, "gid": 1000});
     bundle.save();

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit_status;
 use crate::container::{CheckpointOptions, CreateOptions, Images, RestoreOptions, Runtime};
-use crate::criu::{CgroupsMode, PageServer};
+use crate::criu::{CgroupsMode, PageServer, SharedOptions};
 use crate::error::{Error, Result};
 
 /// Write a running container to images with CRIU, and end it.
@@ -115,9 +115,7 @@ enum EmptyNamespace {
 
 impl ImageFlags {
     fn images(self) -> Images {
-        Images {
-            path: self.image_path,
-            work_path: self.work_path,
+        let options = SharedOptions {
             tcp_established: self.tcp_established,
             ext_unix_sk: self.ext_unix_sk,
             shell_job: self.shell_job,
@@ -126,7 +124,8 @@ impl ImageFlags {
             lazy_pages: self.lazy_pages,
             empty_network: !self.empty_ns.is_empty(),
             cgroups: self.manage_cgroups_mode,
-        }
+        };
+        Images { path: self.image_path, work_path: self.work_path, options }
     }
 }
 

@@ -21,16 +21,16 @@ const GLOBAL: &[Known] = &[
 ];
 
 /// A command: its name, its options, and what makes it of what was given.
-type Form = (&'static str, &'static [Known], fn(&mut Given) -> Option<Command>);
+type Form = (&'static str, &'static [&'static [Known]], fn(&mut Given) -> Option<Command>);
 
 const FORMS: &[Form] = &[
-    ("create", create::Bundle::PLAIN, |given| create::Create::plain(given).map(Command::Create)),
-    ("delete", delete::Delete::PLAIN, |given| delete::Delete::plain(given).map(Command::Delete)),
-    ("exec", exec::Exec::PLAIN, |given| exec::Exec::plain(given).map(Command::Exec)),
-    ("kill", kill::Kill::PLAIN, |given| kill::Kill::plain(given).map(Command::Kill)),
+    ("create", &[create::Bundle::PLAIN], |given| create::Create::plain(given).map(Command::Create)),
+    ("delete", &[delete::Delete::PLAIN], |given| delete::Delete::plain(given).map(Command::Delete)),
+    ("exec", &[exec::Exec::PLAIN], |given| exec::Exec::plain(given).map(Command::Exec)),
+    ("kill", &[kill::Kill::PLAIN], |given| kill::Kill::plain(given).map(Command::Kill)),
     ("pause", &[], |given| pause::Pause::plain(given).map(Command::Pause)),
     ("resume", &[], |given| pause::Resume::plain(given).map(Command::Resume)),
-    ("run", run::Run::PLAIN, |given| run::Run::plain(given).map(Command::Run)),
+    ("run", &[create::Bundle::PLAIN, run::Run::PLAIN], |given| run::Run::plain(given).map(Command::Run)),
     ("start", &[], |given| start::Start::plain(given).map(Command::Start)),
     ("state", &[], |given| state::State::plain(given).map(Command::State)),
 ];
@@ -87,7 +87,7 @@ pub(super) fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Option<C
     let words: Option<Vec<String>> = words.skip(1).map(|word| word.into_string().ok()).collect();
     let mut words = words?.into_iter();
     let mut given = Given { options: Vec::new(), words: Vec::new().into_iter() };
-    let name = options(GLOBAL, &mut words, &mut given)?;
+    let name = options(&[GLOBAL], &mut words, &mut given)?;
     let log_format = match given.value("log-format") {
         Some(text) => ValueEnum::from_str(&text, false).ok()?,
         None => crate::log::Format::default(),
@@ -113,7 +113,7 @@ pub(super) fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Option<C
 }
 
 /// Takes the options off, and the first word that is none.
-fn options(known: &[Known], words: &mut std::vec::IntoIter<String>, given: &mut Given) -> Option<String> {
+fn options(known: &[&[Known]], words: &mut std::vec::IntoIter<String>, given: &mut Given) -> Option<String> {
     loop {
         let word = words.next()?;
         if !word.starts_with('-') {
@@ -127,7 +127,7 @@ fn options(known: &[Known], words: &mut std::vec::IntoIter<String>, given: &mut 
             Some(name) => name == *long,
             None => value.is_none() && short.is_some_and(|short| name[1..].chars().eq([short])),
         };
-        let (long, _, takes_value) = known.iter().find(is)?;
+        let (long, _, takes_value) = known.iter().copied().flatten().find(is)?;
         let value = match (takes_value, value) {
             (false, None) => None,
             (false, Some(_)) => return None,
@@ -190,7 +190,7 @@ mod tests {
                 _ => &["id"],
             };
             for before in [None].into_iter().chain(GLOBAL.iter().map(Some)) {
-                for option in [None].into_iter().chain(known.iter().map(Some)) {
+                for option in [None].into_iter().chain(known.iter().copied().flatten().map(Some)) {
                     let before = before.map_or(vec![Vec::new()], spellings);
                     let options = option.map_or(vec![Vec::new()], spellings);
                     for (before, option) in before.iter().flat_map(|one| options.iter().map(move |other| (one, other)))

@@ -26,16 +26,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub const PLAIN: &[Known] = &[
-        ("bundle", Some('b'), true),
-        ("console-socket", None, true),
-        ("pid-file", None, true),
-        ("preserve-fds", None, true),
-        ("no-pivot", None, false),
-        ("no-new-keyring", None, false),
-        ("detach", Some('d'), false),
-        ("keep", None, false),
-    ];
+    /// Beside those of [`Bundle`].
+    pub const PLAIN: &[Known] = &[("detach", Some('d'), false), ("keep", None, false)];
 
     /// See [`plain`](super::plain).
     pub fn plain(given: &mut Given) -> Option<Self> {

@@ -62,7 +62,11 @@ pub fn resources_of_text(origin: &Path, text: &[u8]) -> Result<LinuxResources> {
     Ok(parse(origin, text)?.0)
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+/// All of a file that somebody else has written.
+///
+/// # Errors
+/// When it can not be read, or is larger than 16 MiB.
+pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>> {
     let file = File::open(path).on("open", path)?;
     let length = file.metadata().on("stat", path)?.len();
     let mut text = Vec::with_capacity(length.min(LARGEST) as usize + 1);

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{Runtime, delete};
 use crate::cgroup;
-use crate::criu::{CgroupsMode, Common, Dump, External, PageServer, Service};
+use crate::criu::{CgroupsMode, Common, Dump, External, PageServer, Service, SharedOptions};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::{self, Host, MountKind, NamespaceKind, Plan, Request, Start, Step};
 use crate::stage::Root;
@@ -21,22 +21,8 @@ pub struct Images {
     pub path: PathBuf,
     /// Where CRIU writes its log, if not there.
     pub work_path: Option<PathBuf>,
-    /// Keep TCP connections.
-    pub tcp_established: bool,
-    /// Unix sockets may lead outside of the container.
-    pub ext_unix_sk: bool,
-    /// The session and terminal may be those of the caller.
-    pub shell_job: bool,
-    /// Keep file locks.
-    pub file_locks: bool,
-    /// Free memory images that are used or the same as their parents'.
-    pub auto_dedup: bool,
-    /// Leave memory behind until it is touched.
-    pub lazy_pages: bool,
-    /// Restore the network namespace empty.
-    pub empty_network: bool,
-    /// What happens to properties of cgroups.
-    pub cgroups: CgroupsMode,
+    /// What is wanted of CRIU.
+    pub options: SharedOptions,
 }
 
 /// What `checkpoint` takes beside the container's name.
@@ -87,7 +73,7 @@ impl Runtime {
         common.mounts = external_mounts(&plan, Some(&root_of(init.pid)?));
         if record.cgroup.is_none() {
             // It is in the caller's, with who knows what else.
-            common.cgroups = CgroupsMode::Ignore;
+            common.options.cgroups = CgroupsMode::Ignore;
         }
         if !options.pre_dump {
             keep_descriptors(&options.images.path, init.pid)?;
@@ -120,16 +106,7 @@ impl Runtime {
     }
 
     pub(super) fn restore_request<'a>(&self, id: &'a str, bundle: &'a Path) -> Request<'a> {
-        Request {
-            id,
-            bundle,
-            cgroups: self.cgroups,
-            no_pivot: false,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            listen_fds: 0,
-            start: Start::AtOnce,
-        }
+        Request { start: Start::AtOnce, ..Request::new(id, bundle, self.cgroups) }
     }
 
     /// What was decided when the container was made.
@@ -178,14 +155,7 @@ impl OpenImages<'_> {
             images_path: self.path,
             work: self.work.as_ref().map(|(file, path)| (file.as_fd(), *path)),
             root,
-            tcp_established: images.tcp_established,
-            ext_unix_sk: images.ext_unix_sk,
-            shell_job: images.shell_job,
-            file_locks: images.file_locks,
-            auto_dedup: images.auto_dedup,
-            lazy_pages: images.lazy_pages,
-            empty_network: images.empty_network,
-            cgroups: images.cgroups,
+            options: images.options.clone(),
             configuration,
             mounts: Vec::new(),
         }

@@ -118,16 +118,7 @@ impl Runtime {
         crate::state::check_id(id)?;
         let bundle = absolute(bundle)?;
         let spec = config::load(&bundle)?.spec;
-        let request = Request {
-            id,
-            bundle: &bundle,
-            cgroups: self.cgroups,
-            no_pivot: false,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            listen_fds: 0,
-            start: Start::OnRequest,
-        };
+        let request = Request::new(id, &bundle, self.cgroups);
         let mut problems = crate::error::Problems::default();
         let plan = plan::compile_noting(&request, &spec, &Host::detect()?, &mut problems);
         Ok((plan, problems))

@@ -11,7 +11,7 @@ use super::Runtime;
 use crate::cgroup;
 use crate::error::{Error, Kind, Result};
 use crate::launch::hooks;
-use crate::plan::{self, Hooks, Host, Request, Start};
+use crate::plan::{self, Hooks, Host, Request};
 use crate::state::{Directory, Identity, Record, Status};
 use crate::{log, resctrl, trace};
 
@@ -73,16 +73,7 @@ impl Runtime {
     /// Hooks do not run: they would be told of a bundle that nobody knows any more. `None`: the container was not even begun.
     fn reconstruct(&self, directory: &Directory) -> Option<Record> {
         let spec = directory.configuration().ok()?.spec;
-        let request = Request {
-            id: directory.id(),
-            bundle: Path::new("/"),
-            cgroups: self.cgroups,
-            no_pivot: false,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            listen_fds: 0,
-            start: Start::OnRequest,
-        };
+        let request = Request::new(directory.id(), Path::new("/"), self.cgroups);
         let plan = plan::compile(&request, &spec, &Host::detect().ok()?).ok()?;
         Some(Record { hooks: Hooks::default(), ..Record::of(&plan, &spec) })
     }

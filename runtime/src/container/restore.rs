@@ -110,7 +110,7 @@ impl Restoring<'_> {
         let mut common = images.common(&self.options.images, &root.path, &config.spec);
         common.mounts = external_mounts(self.plan, None);
         if self.cgroup.is_none() {
-            common.cgroups = CgroupsMode::Ignore;
+            common.options.cgroups = CgroupsMode::Ignore;
         }
         let restore = Restore {
             common,
@@ -184,7 +184,7 @@ impl Restoring<'_> {
     /// Descriptors 0 to 2 in the place of the pipes that they were, and namespaces that are there already.
     fn inherited(&self) -> Result<(Vec<Inherited>, Vec<JoinedNamespace>)> {
         let path = self.options.images.path.join(DESCRIPTORS);
-        let text = std::fs::read(&path).on("read", &path)?;
+        let text = config::read_bounded(&path)?;
         let names: Vec<String> = serde_json::from_slice(&text).map_err(std::io::Error::from).on("decode", &path)?;
         let pipes = names.into_iter().take(3).enumerate().filter(|(_, name)| name.starts_with("pipe:"));
         let mut inherited: Vec<Inherited> =

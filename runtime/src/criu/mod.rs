@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::io::FdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-pub use self::options::{CgroupsMode, Common, Dump, External, Inherited, PageServer, Restore};
+pub use self::options::{CgroupsMode, Common, Dump, External, Inherited, PageServer, Restore, SharedOptions};
 use self::wire::Message;
 use crate::channel::{receive_bytes, send_bytes};
 use crate::error::{Context, Error, Kind, Result};

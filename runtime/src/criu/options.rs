@@ -19,20 +19,12 @@ pub enum CgroupsMode {
     Ignore = 0,
 }
 
-/// What dump and restore have in common.
-#[derive(Clone, Debug)]
-pub struct Common<'a> {
-    /// The directory of the images.
-    pub images: BorrowedFd<'a>,
-    /// Its path.
-    pub images_path: &'a Path,
-    /// Where logs are written, if not there.
-    pub work: Option<(BorrowedFd<'a>, &'a Path)>,
-    /// The root file system, on the host.
-    pub root: &'a Path,
+/// What a caller may want of dump and restore alike.
+#[derive(Clone, Debug, Default)]
+pub struct SharedOptions {
     /// TCP connections are kept.
     pub tcp_established: bool,
-    /// Unix sockets may lead outside.
+    /// Unix sockets may lead outside of the container.
     pub ext_unix_sk: bool,
     /// The session and terminal may be the caller's.
     pub shell_job: bool,
@@ -44,8 +36,23 @@ pub struct Common<'a> {
     pub lazy_pages: bool,
     /// The network namespace comes back empty.
     pub empty_network: bool,
-    /// See there.
+    /// What happens to properties of cgroups.
     pub cgroups: CgroupsMode,
+}
+
+/// What dump and restore have in common.
+#[derive(Clone, Debug)]
+pub struct Common<'a> {
+    /// The directory of the images.
+    pub images: BorrowedFd<'a>,
+    /// Its path.
+    pub images_path: &'a Path,
+    /// Where logs are written, if not there.
+    pub work: Option<(BorrowedFd<'a>, &'a Path)>,
+    /// The root file system, on the host.
+    pub root: &'a Path,
+    /// What the caller wants.
+    pub options: SharedOptions,
     /// A file of more options (annotation `org.criu.config`).
     pub configuration: Option<&'a str>,
     /// Mounts from outside: the path in the container, and for restore the source on the host.
@@ -94,20 +101,23 @@ impl Common<'_> {
     fn message(&self, log: &str) -> Message {
         let mut message = Message::default();
         message.number(1, self.images.as_raw_fd().into());
-        message.truth(4, self.ext_unix_sk).truth(5, self.tcp_established).truth(7, self.shell_job);
-        message.truth(8, self.file_locks).number(9, 4).bytes(10, log).truth(12, true);
-        message.bytes(13, path(self.root)).truth(16, self.auto_dedup);
+        message
+            .truth(4, self.options.ext_unix_sk)
+            .truth(5, self.options.tcp_established)
+            .truth(7, self.options.shell_job);
+        message.truth(8, self.options.file_locks).number(9, 4).bytes(10, log).truth(12, true);
+        message.bytes(13, path(self.root)).truth(16, self.options.auto_dedup);
         if let Some((work, _)) = self.work {
             message.number(17, work.as_raw_fd().into());
         }
         for mount in &self.mounts {
             message.message(23, &pair(path(&mount.path), path(&mount.source)));
         }
-        message.truth(24, self.cgroups != CgroupsMode::Ignore).number(34, self.cgroups as i64);
-        if self.empty_network {
+        message.truth(24, self.options.cgroups != CgroupsMode::Ignore).number(34, self.options.cgroups as i64);
+        if self.options.empty_network {
             message.number(38, NETWORK);
         }
-        message.truth(48, self.lazy_pages).truth(50, true);
+        message.truth(48, self.options.lazy_pages).truth(50, true);
         if let Some(file) = self.configuration {
             message.bytes(51, file);
         }

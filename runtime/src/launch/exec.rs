@@ -106,7 +106,8 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         Err(error) => {
             let error = first_cause(error, &channel);
             child.kill();
-            first.map(|first| first.wait()).transpose()?;
+            // It ends with its child. The error that led here is the one to report.
+            let _ = first.map(|first| first.wait());
             Err(error)
         }
     }

@@ -111,6 +111,22 @@ pub struct Request<'a> {
     pub start: Start,
 }
 
+impl<'a> Request<'a> {
+    /// Nothing but the usual, and a start on request.
+    pub fn new(id: &'a str, bundle: &'a Path, cgroups: cgroup::Driving) -> Self {
+        Self {
+            id,
+            bundle,
+            cgroups,
+            no_pivot: false,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            listen_fds: 0,
+            start: Start::OnRequest,
+        }
+    }
+}
+
 /// When the container's program begins.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]

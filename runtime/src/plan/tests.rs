@@ -30,16 +30,8 @@ pub(crate) fn problems_of(spec: &str) -> String {
 
 pub(crate) fn compile_text(spec: &str) -> Result<Plan> {
     let spec: Spec = serde_json::from_str(spec).unwrap();
-    let request = Request {
-        id: "test",
-        bundle: Path::new("/bundle"),
-        cgroups: cgroup::Driving::default(),
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        start: Start::AtOnce,
-    };
+    let usual = Request::new("test", Path::new("/bundle"), cgroup::Driving::default());
+    let request = Request { start: Start::AtOnce, ..usual };
     compile(&request, &spec, &host())
 }
 
