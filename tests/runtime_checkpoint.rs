@@ -13,7 +13,11 @@ use serde_json::{Value, json};
 fn counting(lab: &Lab) -> Bundle {
     let mut bundle = lab.bundle();
     bundle.config["root"]["readonly"] = json!(false);
-    bundle.args(["/bin/sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /tmp/next; mv /tmp/next /tmp/count; sleep 0.01; done"]);
+    bundle.args([
+        "/bin/sh",
+        "-c",
+        "n=0; while :; do n=$((n+1)); echo $n > /tmp/next; mv /tmp/next /tmp/count; sleep 0.01; done",
+    ]);
     bundle.share_namespace("network");
     bundle.save();
     bundle
