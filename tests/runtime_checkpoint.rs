@@ -6,18 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 
 use std::path::{Path, PathBuf};
 
-use pipkin_harness::{Bundle, ConsoleSocket, Lab, Program, adopt, await_true, host, install_text, skipped};
+use pipkin_harness::{Bundle, COUNTING, ConsoleSocket, Lab, Program, adopt, await_true, host, install_text, skipped};
 use serde_json::{Value, json};
 
 /// A container that counts, and so shows that it goes on where it was. The figure is there at every moment, also for a dump.
 fn counting(lab: &Lab) -> Bundle {
     let mut bundle = lab.bundle();
     bundle.config["root"]["readonly"] = json!(false);
-    bundle.args([
-        "/bin/sh",
-        "-c",
-        "n=0; while :; do n=$((n+1)); echo $n > /tmp/next; mv /tmp/next /tmp/count; sleep 0.01; done",
-    ]);
+    bundle.args(["/bin/sh", "-c", COUNTING]);
     bundle.share_namespace("network");
     bundle.save();
     bundle

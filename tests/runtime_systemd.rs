@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use pipkin_harness::host::{self, View, view};
-use pipkin_harness::{Bundle, Container, Lab, Program, adopt, await_true, skipped};
+use pipkin_harness::{Bundle, COUNTING, Container, Lab, Program, adopt, await_true, skipped};
 use serde_json::{Value, json};
 
 /// The lab; a SKIPPED line where there is no systemd.
@@ -182,7 +182,7 @@ fn a_restored_container_is_in_its_scope() {
     let mut bundle = limited(&lab, &format!(":pkt:{}", lab.name()));
     bundle.config["root"]["readonly"] = json!(false);
     bundle.share_namespace("network");
-    bundle.args(["/bin/sh", "-c", "n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.01; done"]);
+    bundle.args(["/bin/sh", "-c", COUNTING]);
     bundle.save();
     let count = || fs::read_to_string(bundle.rootfs("/tmp/count")).unwrap_or_default().trim().parse().unwrap_or(0);
     let unit = format!("pkt-{}.scope", lab.name());

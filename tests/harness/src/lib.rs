@@ -35,6 +35,11 @@ pub use lab::{Lab, User};
 pub use program::{DEADLINE, Finished, Program, Running, adopt, await_path, await_true, install, install_text};
 pub use terminal::{ConsoleSocket, Terminal};
 
+/// A shell's script that counts up, a hundred times a second, in its `/tmp/count`. The file is renamed into place: neither a
+/// reader nor a checkpoint ever finds it empty.
+pub const COUNTING: &str =
+    "n=0; while :; do n=$((n+1)); echo $n > /tmp/next; mv /tmp/next /tmp/count; sleep 0.01; done";
+
 /// Tells, past cargo's capture, that the calling test did not run and why. `tests/run.sh` compares these lines with the list
 /// of known ones.
 pub fn skipped(reason: &str) {
