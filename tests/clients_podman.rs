@@ -92,7 +92,7 @@ fn users_and_rights() {
     let report = podman.report(&[&hardened[..], &["--security-opt", "no-new-privileges"]].concat());
     assert_eq!((&report["caps"]["bounding"], &report["no_new_privs"]), (&json!([]), &json!(true)));
     let script = "touch /tmp/x && echo fine; touch /y";
-    let tried = podman.container(&hardened, &["sh", "-c", COUNTING]).run().exits(1);
+    let tried = podman.container(&hardened, &["sh", "-c", script]).run().exits(1);
     assert!(tried.stdout() == "fine\n" && tried.stderr().contains("Read-only file system"), "{}", tried.all());
     let report = podman.report(&["--privileged"]);
     assert!(report["dev"].as_object().unwrap().len() > 30, "{}", report["dev"]);
