@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use pipkin_harness::image::Image;
-use pipkin_harness::{Enclosure, Finished, Program, Running, Shared, Terminal, await_path, await_true, host, skipped};
+use pipkin_harness::{Enclosure, Finished, Program, Running, Shared, Terminal, await_true, host, skipped};
 use serde_json::{Value, json};
 
 const CONFIGURATION: &str = r#"
@@ -17,6 +17,9 @@ address = "DIR/socket"
 [ttrpc]
 address = "DIR/ttrpc"
 "#;
+
+/// Ends with 9 when it is told to, from the moment on at which the file is there.
+const SERVER: &str = "trap 'exit 9' TERM; : > /tmp/up; while :; do sleep 0.05; done";
 
 /// A daemon with the image `localhost/t` in it.
 struct Containerd {
@@ -37,8 +40,8 @@ impl Containerd {
         let config = lab.file("containerd.toml", CONFIGURATION.replace("DIR", directory.to_str().unwrap()));
         let daemon = enclosure.program("containerd").arg("--config").arg(config).start();
         let containerd = Self { daemon: Some(daemon), enclosure };
-        std::fs::create_dir_all(&directory).unwrap();
-        await_path(&directory.join("socket"));
+        // The socket is there before anybody listens on it.
+        await_true("the daemon", || containerd.ctr(&["version"]).run().code() == 0);
         let lab = containerd.enclosure.lab();
         let image = lab.file("image.tar", Image::busybox().docker_archive("localhost/t:latest"));
         containerd.run(&["image", "import", image.to_str().unwrap()]);
@@ -84,6 +87,12 @@ impl Containerd {
         let tasks = self.run(&["task", "ls"]);
         let line = tasks.lines().find(|line| line.split_whitespace().next() == Some(id)).unwrap_or_default();
         line.split_whitespace().last().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until [`SERVER`] hears signals.
+    fn await_server(&self, id: &str) {
+        let look = ["task", "exec", "--exec-id", "up", id, "test", "-e", "/tmp/up"];
+        await_true("the server", || self.ctr(&look).run().code() == 0);
     }
 
     /// Waits for the end of a detached one and removes it: its exit code.
@@ -138,8 +147,8 @@ fn a_container_says_what_it_says_and_ends_as_it_ends() {
 fn the_life_of_a_container() {
     let Some(containerd) = containerd() else { return };
     let id = containerd.enclosure.lab().id();
-    let program = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
-    containerd.run(&containerd.words(&id, &["--detach", "--null-io"], &["sh", "-c", program]));
+    containerd.run(&containerd.words(&id, &["--detach", "--null-io"], &["sh", "-c", SERVER]));
+    containerd.await_server(&id);
     let exec = |exec_id: &str, program: &[&str]| {
         containerd.ctr(&[&["task", "exec", "--exec-id", exec_id, &id], program].concat()).run()
     };
@@ -225,8 +234,8 @@ fn containers_outlive_the_daemon() {
     // A daemon of its own, which the other tests do not use.
     let Some(mut containerd) = Containerd::new() else { return };
     let id = containerd.enclosure.lab().id();
-    let program = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
-    containerd.run(&containerd.words(&id, &["--detach", "--null-io"], &["sh", "-c", program]));
+    containerd.run(&containerd.words(&id, &["--detach", "--null-io"], &["sh", "-c", SERVER]));
+    containerd.await_server(&id);
     let daemon = containerd.daemon.take().unwrap();
     daemon.signal(rustix::process::Signal::KILL);
     daemon.wait();

@@ -4,7 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use pipkin_harness::image::Image;
-use pipkin_harness::{Enclosure, Finished, Running, await_path, await_true, data_file, host, skipped};
+use pipkin_harness::{Enclosure, Finished, Running, await_true, data_file, host, skipped};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -46,7 +46,8 @@ impl Kubelet {
         let config = lab.file("containerd.toml", text.replace("RUNTIME", lab.runtime_path().to_str().unwrap()));
         let daemon = enclosure.program("containerd").arg("--config").arg(config).start();
         let kubelet = Self { daemon: Some(daemon), enclosure };
-        await_path(&directory.join("socket"));
+        // Of the whole daemon: its socket is there before anybody listens on it.
+        await_true("the interface", || kubelet.try_call("Version", &json!([]), &json!([])).code() == 0);
         let lab = kubelet.enclosure.lab();
         for name in ["pause", "t"] {
             let mut image = Image::busybox();
@@ -55,7 +56,6 @@ impl Kubelet {
             let import = kubelet.enclosure.program("ctr").arg("--address").arg(directory.join("socket"));
             import.args(["--namespace", "k8s.io", "image", "import"]).arg(file).run().ok();
         }
-        await_true("the interface", || kubelet.try_call("Version", &json!([]), &json!([])).code() == 0);
         Some(kubelet)
     }
 
@@ -135,6 +135,8 @@ fn a_pod_as_the_kubelet_runs_it() {
     let security = json!([[3, NAMESPACES], [5, [[1, 1000]]], [7, true], [11, true]]);
     let id = kubelet.start(&pod, &config, "report", &["/bin/probe"], json!([[1, resources], [2, security]]));
     await_true("its end", || kubelet.status(&id) == (2, 0));
+    // Whoever writes the log need not be done with it.
+    await_true("its report", || kubelet.log("report").contains(" F ") && kubelet.log("report").ends_with('\n'));
     let log = kubelet.log("report");
     let report: Value = serde_json::from_str(log.split_once(" F ").expect("a full line").1).unwrap();
     assert_eq!((&report["uid"][0], &report["no_new_privs"]), (&json!(1000), &json!(true)));
@@ -142,8 +144,9 @@ fn a_pod_as_the_kubelet_runs_it() {
     assert_eq!(report["pid"], 1);
     kubelet.call("RemoveContainer", json!([[1, id]]));
 
-    let program = "trap 'exit 9' TERM; while :; do sleep 0.05; done";
+    let program = "trap 'exit 9' TERM; echo up; while :; do sleep 0.05; done";
     let id = kubelet.start(&pod, &config, "server", &["sh", "-c", program], json!([[2, [[3, NAMESPACES]]]]));
+    await_true("the server hears signals", || kubelet.log("server").contains("up"));
     // What a probe does.
     let exec = |words: &[&str]| {
         let mut request = vec![json!([1, id]), json!([3, 20])];

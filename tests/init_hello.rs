@@ -89,7 +89,7 @@ fn with_nothing_to_see() {
     }
     let folder = PathBuf::from(format!("/tmp/init-hello-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    std::fs::copy(path(), folder.join("hello")).unwrap();
+    pipkin_harness::install(&path(), &folder.join("hello"));
     let wrapper = Init { path: "/usr/sbin/chroot".into(), ..hello() };
     let (code, output, _) = wrapper.launch(&[folder.to_str().unwrap()], &["/hello"]).finish();
     std::fs::remove_dir_all(&folder).unwrap();

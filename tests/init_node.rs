@@ -63,9 +63,7 @@ impl Package {
         std::fs::write(folder.join("package.json"), package).unwrap();
         // busybox as a shell, which executes the last command in its own place.
         std::os::unix::fs::symlink("/bin/busybox", folder.join("busybox-sh")).ok();
-        std::fs::write(folder.join("shell"), "#!/bin/busybox sh\nexec /bin/busybox sh \"$@\"\n").unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(folder.join("shell"), mode).unwrap();
+        pipkin_harness::install_text(&folder.join("shell"), "#!/bin/busybox sh\nexec /bin/busybox sh \"$@\"\n");
         Some(Self(folder))
     }
 

@@ -50,6 +50,11 @@ fn private_memory(pid: i32) -> u64 {
     field("Anonymous:")
 }
 
+/// Whether it is where an init is as long as nothing happens.
+fn waits(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap().contains("sigtimedwait")
+}
+
 #[test]
 fn a_hundred_thousand_signals() {
     let _alone = alone();
@@ -60,6 +65,7 @@ fn a_hundred_thousand_signals() {
         let launch = Init::pipkin().probe(&["-c"], "count");
         let mut running = if in_the_place_of_pid1 { launch.in_the_place_of_pid1() } else { launch }.start();
         running.await_line("ready");
+        await_true("the init waits", || waits(running.pid()));
         let before = private_memory(running.pid());
         for number in 1..=25_000 {
             for signal in [40, 50] {
@@ -247,13 +253,13 @@ fn reachable_probe() -> String {
 }
 
 fn copy(from: &std::path::Path, name: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
+    static COPIES: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = COPIES.lock();
     static FOLDER: std::sync::OnceLock<tempfolder::Folder> = std::sync::OnceLock::new();
     let folder = FOLDER.get_or_init(tempfolder::Folder::new);
     let path = folder.0.join(name);
     if !path.exists() {
-        std::fs::copy(from, &path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        pipkin_harness::install(from, &path);
     }
     path
 }
@@ -307,9 +313,7 @@ fn an_idle_init_does_not_wake_up() {
         ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
             .map(|field| running::status_field(running.pid(), field).unwrap().parse::<u64>().unwrap())
     };
-    await_true("it waits", || {
-        std::fs::read_to_string(format!("/proc/{}/wchan", running.pid())).unwrap().contains("sigtimedwait")
-    });
+    await_true("it waits", || waits(running.pid()));
     let before = switches();
     std::thread::sleep(Duration::from_secs(10));
     assert_eq!(switches(), before);

@@ -149,7 +149,7 @@ fn a_stop_that_was_sent_lasts() {
     running.signal(libc::SIGTSTP);
     await_true("the child is stopped", || state(child) == 'T');
     std::thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!((state(child), state(running.pid())), ('T', 'S'));
+    assert!(state(child) == 'T' && state(running.pid()) != 'T');
     running.signal(libc::SIGCONT);
     await_true("the child goes on", || state(child) == 'S');
     running.signal(libc::SIGTERM);
@@ -244,7 +244,7 @@ fn a_background_job_takes_no_terminal() {
     unsafe { libc::kill(child, libc::SIGSTOP) };
     await_true("it is stopped", || state(child) == 'T');
     std::thread::sleep(std::time::Duration::from_millis(200));
-    assert_eq!(state(init), 'S');
+    assert_ne!(state(init), 'T');
     // SAFETY: as above.
     unsafe { libc::kill(child, libc::SIGCONT) };
     terminal.keys("kill %1; wait %1; echo code=$?\n");

@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use pipkin_harness::host::{View, view};
-use pipkin_harness::{Bundle, ConsoleSocket, Lab, host};
+use pipkin_harness::{Bundle, ConsoleSocket, Lab, await_true, host};
 use serde_json::{Value, json};
 
 /// The bundle with an engine's configuration, the probe as its program, and names that only this lab has.
@@ -131,6 +131,7 @@ fn kubernetes_sandbox_and_a_container_in_its_namespaces() {
     bundle.args(["/bin/probe", "signal-wait"]);
     let sandbox = lab.create(&bundle);
     sandbox.start();
+    await_true("its program's first word", || sandbox.stdout().contains("ready"));
     let mut bundle = engine_bundle(&lab, "kubernetes-cri-container.json");
     for (kind, name) in [("pid", "pid"), ("ipc", "ipc"), ("uts", "uts"), ("network", "net")] {
         bundle.add_namespace(kind, Some(&format!("/proc/{}/ns/{name}", sandbox.pid())));

@@ -2,9 +2,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use pipkin_harness::{Bundle, Lab};
+use pipkin_harness::{Bundle, Lab, install_text};
 use serde_json::{Value, json};
 
 /// A script that notes its kind, its state's status, its umask and its blocked signals.
@@ -15,8 +14,8 @@ fn script(lab: &Lab, exit: i32) -> String {
          echo \"$1|$(umask)|$mask|$state\" >> {}\nexit {exit}\n",
         log.display()
     );
-    let path = lab.file(&format!("hook-{exit}.sh"), text);
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = lab.path(format!("hook-{exit}.sh"));
+    install_text(&path, text);
     path.to_str().unwrap().to_owned()
 }
 
@@ -72,8 +71,7 @@ fn start_container_hooks_run_inside() {
     let mut bundle = lab.bundle();
     bundle.config["root"]["readonly"] = json!(false);
     let script = "#!/bin/busybox sh\n/bin/busybox cat > /hooked\n";
-    fs::write(bundle.rootfs("bin/hook"), script).unwrap();
-    fs::set_permissions(bundle.rootfs("bin/hook"), fs::Permissions::from_mode(0o755)).unwrap();
+    install_text(&bundle.rootfs("bin/hook"), script);
     bundle.config["hooks"] = json!({"startContainer": [{"path": "/bin/hook"}]});
     bundle.args(["/bin/busybox", "cat", "/hooked"]);
     bundle.save();
@@ -133,8 +131,12 @@ fn a_run_can_be_interrupted_while_a_hook_runs() {
         bundle.config["hooks"] = json!({kind: [{"path": shell, "args": args, "env": ["PATH=/bin:/usr/bin"]}]});
         bundle.args(["/bin/probe", "signal-wait"]);
         bundle.save();
-        let running = lab.runtime(["run", "--bundle", bundle.path_text(), &lab.id()]).start();
+        let mut running = lab.runtime(["run", "--bundle", bundle.path_text(), &lab.id()]).start();
         pipkin_harness::await_path(&if inside { bundle.rootfs("/srv/started") } else { started });
+        if kind == "poststart" {
+            // Before that PID 1 would not hear it.
+            running.hear("ready");
+        }
         running.signal(rustix::process::Signal::INT);
         let finished = running.wait();
         if kind == "poststart" {

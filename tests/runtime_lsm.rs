@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use pipkin_harness::{Bundle, Lab, Program, adopt, await_true, host, skipped};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn has_apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
@@ -115,6 +115,7 @@ fn exec_is_behind_the_containers_wall_unless_it_names_another() {
     bundle.args(["/bin/probe", "signal-wait"]);
     let container = lab.create(&bundle);
     container.start();
+    await_true("the program's first word", || container.stdout().contains("ready"));
     assert_eq!(profile_of(container.pid()), format!("{} (enforce)", profile.name));
     let said = |name: &str| format!("{name} (enforce)");
     let finished = container.exec(&[], &["/bin/sh", "-c", SCRIPT]).run();
@@ -201,7 +202,8 @@ fn a_restored_container_is_behind_its_wall() {
         .runtime(["restore"].into_iter().chain(images).chain(words[1..].iter().copied()).chain([id.as_str()]))
         .start();
     await_true("it runs", || lab.runtime(["state", &id]).run().stdout().contains("\"running\""));
-    let pid = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
+    let state: Value = serde_json::from_str(&lab.runtime(["state", &id]).run().ok().stdout()).unwrap();
+    let pid = state["pid"].as_i64().unwrap() as i32;
     assert_eq!(profile_of(pid), format!("{} (enforce)", profile.name));
     fs::write(bundle.rootfs("/tmp/go"), "").unwrap();
     restored.wait().exits(7);

@@ -84,7 +84,9 @@ fn ps_lists_the_containers_processes() {
     let container = waiting(&lab);
     let pid_file = lab.path("exec.pid");
     let options = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
-    container.exec(&options, &["/bin/sleep", "1000"]).run().ok();
+    let started = container.exec(&options, &["/bin/probe", "signal-wait", "second"]).run().ok();
+    // Its command line is not there yet when execve(2) has only just begun.
+    await_true("the second program's word", || started.stdout().contains("second"));
     let second: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
     adopt(second);
     let text = container.command("ps", &["--format", "json"], &[]).run().ok().stdout();
@@ -95,7 +97,7 @@ fn ps_lists_the_containers_processes() {
     assert_eq!(pids, expected);
     let table = container.command("ps", &[], &[]).run().ok().stdout();
     assert!(table.lines().next().unwrap().contains("PID"), "{table}");
-    assert!(table.contains("sleep 1000") && table.contains("signal-wait"), "{table}");
+    assert!(table.contains("signal-wait second") && table.contains("signal-wait\n"), "{table}");
     assert_eq!(table.lines().count(), 3, "{table}");
     container.delete_force();
 }

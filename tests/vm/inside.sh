@@ -45,7 +45,7 @@ for name in $(cat /pipkin/list); do
     "/pipkin/tests/deps/$name" --test-threads 2 2>&1 &
     test=$!
     (
-        sleep 240
+        sleep "$(cat /pipkin/limit)"
         echo "pipkin-vm: $name does not end"
         what_stands_still
         kill -KILL "$test"

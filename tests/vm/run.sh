@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the tests that need more than this machine has: pure cgroup v2 with every controller, systemd on a system and a user
-# bus, AppArmor, all capabilities. `make test-vm` calls it.
+# bus, AppArmor, all capabilities. `make test` calls it, and `make test-vm`, for these tests alone.
 #
 #   tests/vm/run.sh              all of them
 #   tests/vm/run.sh --all        also those that run everywhere, on this other kernel
@@ -9,7 +9,13 @@
 #
 # The machine is QEMU, emulated (no /dev/kvm is needed), with Debian's kernel for clouds and a Debian of a few packages as
 # its first and only file system, in memory. Both are fetched once and kept below the target directory. Root is needed to
-# install missing tools, not to run. The exit status is that of the tests; a machine that says nothing any more fails them.
+# install missing tools, not to run.
+#
+# The exit status is that of the tests; 77, and the reason, where there can be no such machine: on another processor, or
+# where something is missing that can not be installed or fetched. What is there and fails is a failure. Nothing hangs:
+# each test program has its limit inside (inside.sh); a machine that says nothing for longer than that, or runs for longer
+# than PIPKIN_VM_SECONDS, is made to tell what all of its processes are doing, and fails. What it said last stays below the
+# target directory.
 set -eu
 cd "$(dirname "$0")/../.."
 repository=$PWD
@@ -21,7 +27,10 @@ triple=$(rustc -vV | sed -n 's/^host: //p')
 # What is tested is what is shipped, unless PIPKIN_BIN_DIR says what else.
 programs=${PIPKIN_BIN_DIR:-$target/$triple/release}
 cache=$target/vm
-seconds=${PIPKIN_VM_SECONDS:-900}
+# For everything, for one test program, and without a word. Generous: on two cores all of it takes less than three minutes.
+seconds=${PIPKIN_VM_SECONDS:-1800}
+limit=480
+silence=600
 suite=bookworm
 packages=apparmor,busybox-static,criu,dbus,dbus-user-session,iproute2,iptables,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 # From the kernel's package; everything else that is needed is built in.
@@ -37,30 +46,49 @@ more='runtime_lifecycle runtime_exec runtime_namespaces runtime_mounts runtime_p
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
 
+# There can be no such machine here.
+skip() { printf '\nSKIPPED the emulated machine: %s\n' "$*" >&2; exit 77; }
+
+# Runs a command that needs the network. Where there is none, that is no fault of what is tested; a name that nobody has is.
+fetch() {
+    what=$1
+    shift
+    timeout 900 "$@" >"$scratch/fetched" 2>&1 && return 0
+    tail -n 20 "$scratch/fetched" >&2
+    if grep -q -i -e 'unable to locate package' -e 'no installation candidate' -e 'unmet dependencies' "$scratch/fetched"; then
+        die "fetching $what"
+    fi
+    skip "$what can not be fetched"
+}
+
 install_tools() {
+    [ "$(uname -m)" = x86_64 ] || skip "it is an x86_64, and this is none"
     missing=
     for pair in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap busybox:busybox-static; do
         command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair##*:}"
     done
     [ -z "$missing" ] && return 0
+    command -v apt-get >/dev/null || skip "these are not installed, and there is no apt-get:$missing"
+    [ "$(id -u)" = 0 ] || skip "these are not installed, and only root could install them:$missing"
     say "installing what the machine needs:$missing"
+    apt-get update -q >/dev/null 2>&1 || true
     # shellcheck disable=SC2086
-    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } \
-        >"$scratch/apt" 2>&1 || { cat "$scratch/apt" >&2; die "these packages are needed:$missing"; }
+    DEBIAN_FRONTEND=noninteractive fetch "what the machine needs" \
+        apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
 }
 
 # The newest kernel for clouds of this machine's Debian: $cache/kernel and $cache/modules.
 fetch_kernel() {
     [ "$(cat "$cache/kernel.of" 2>/dev/null)" = "$modules" ] && return 0
     say "fetching a kernel"
+    command -v apt-cache >/dev/null || skip "the kernel is Debian's, and there is no apt"
     dependency() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1; }
-    [ -n "$(dependency)" ] || apt-get update -q >/dev/null || die "apt-get update"
+    [ -n "$(dependency)" ] || apt-get update -q >/dev/null 2>&1 || true
     package=$(dependency)
-    [ -n "$package" ] || die "no package linux-image-cloud-amd64 in this machine's sources"
+    [ -n "$package" ] || skip "no package linux-image-cloud-amd64 in this machine's sources"
     mkdir "$scratch/kernel"
     # apt's unprivileged user can not write to root's directories; what it then says is no error.
-    (cd "$scratch/kernel" && apt-get download -q "$package" 2>"$scratch/apt" && dpkg-deb -x ./*.deb .) ||
-        { cat "$scratch/apt" >&2; die "fetching $package"; }
+    fetch "$package" sh -c 'cd "$1" && apt-get download -q "$2" && dpkg-deb -x ./*.deb .' sh "$scratch/kernel" "$package"
     mkdir -p "$cache/modules"
     for module in $modules; do
         cp "$scratch"/kernel/lib/modules/*/kernel/"$module".ko "$cache/modules/"
@@ -76,10 +104,11 @@ make_system() {
     say "making a Debian of $packages"
     root=$scratch/root
     # What only a person reads, or a package manager needs, would be unpacked at every boot.
-    mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' \
+    fetch "a Debian" mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' \
+        --aptopt='Acquire::Retries "3"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/zoneinfo/*' \
-        "$suite" "$root" >"$scratch/mmdebstrap" 2>&1 || { cat "$scratch/mmdebstrap" >&2; die "mmdebstrap"; }
+        "$suite" "$root"
     rm -rf "$root"/var/cache/* "$root"/var/lib/apt "$root"/var/lib/dpkg/info "$root"/usr/lib/*/gconv "$root"/usr/lib/*/perl-base \
         "$root"/usr/share/perl* "$root"/usr/share/bash-completion "$root"/lib/udev/hwdb* "$root"/usr/lib/udev/hwdb*
     # pivot_root(2) refuses the kernel's first root; the same directory, mounted over itself, is another one.
@@ -120,6 +149,7 @@ pack_tests() {
         echo "$name"
     done <"$scratch/built" >"$top/pipkin/list"
     echo "${shell:-}" >"$top/pipkin/shell"
+    echo "$limit" >"$top/pipkin/limit"
     cp tests/vm/pipkin-tests.service "$top/etc/systemd/system/"
     ln -s ../pipkin-tests.service "$top/etc/systemd/system/multi-user.target.wants/"
     pack "$top" "$scratch/tests.cpio"
@@ -147,19 +177,22 @@ run_machine() {
     cat "$cache/system.cpio" "$scratch/tests.cpio" >"$scratch/initrd"
     # Everything the machine itself says goes to the first serial line; the second carries the tests' words.
     # What the kernel does against faulty processors, and its patience with grace periods, cost an emulated one most of its time.
-    set -- qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 -display none -monitor none -nic none -no-reboot \
+    # Before it dies, of itself or when it is told to, it tells what all processes do.
+    set -- qemu-system-x86_64 -accel tcg,thread=multi -cpu max -m 2048 -smp 2 -display none -nic none -no-reboot \
         -kernel "$cache/kernel" -initrd "$scratch/initrd" \
-        -append "console=ttyS0 panic=-1 quiet rw apparmor=1 security=apparmor cgroup_no_v1=all systemd.show_status=false mitigations=off rcupdate.rcu_expedited=1"
+        -append "console=ttyS0 panic=-1 quiet rw apparmor=1 security=apparmor cgroup_no_v1=all systemd.show_status=false mitigations=off rcupdate.rcu_expedited=1 unknown_nmi_panic panic_print=1"
     if [ -n "${shell:-}" ]; then
-        exec "$@" -serial "file:$scratch/console" -serial mon:stdio
+        exec "$@" -monitor none -serial "file:$scratch/console" -serial mon:stdio
     fi
     : >"$scratch/words"
+    mkfifo "$scratch/monitor.in" "$scratch/monitor.out"
     started=$(date +%s)
     code=0
-    "$@" -serial "file:$scratch/console" -serial "file:$scratch/words" &
+    "$@" -monitor "pipe:$scratch/monitor" -serial "file:$scratch/console" -serial "file:$scratch/words" </dev/null &
     machine=$!
     tail -n +1 -f --pid="$machine" "$scratch/words" &
-    (sleep "$seconds"; kill "$machine" 2>/dev/null && echo "no end after $seconds seconds" >"$scratch/timeout") &
+    # Holds nothing of the caller's open, who may wait for the end of what is said.
+    watch_machine >/dev/null 2>&1 </dev/null &
     watch=$!
     wait "$machine" || code=$?
     kill "$watch" 2>/dev/null || true
@@ -169,18 +202,46 @@ run_machine() {
     say "the machine ran for $(($(date +%s) - started)) seconds"
 }
 
+# Ends a machine that hangs; the non-maskable interrupt makes its kernel tell where.
+watch_machine() {
+    size=0
+    heard=$started
+    while sleep 2; do
+        now=$(date +%s)
+        if [ "$(wc -c <"$scratch/words")" != "$size" ]; then
+            size=$(wc -c <"$scratch/words")
+            heard=$now
+        fi
+        if [ $((now - started)) -ge "$seconds" ]; then
+            echo "no end after $seconds seconds" >"$scratch/timeout"
+        elif [ $((now - heard)) -ge "$silence" ]; then
+            echo "no word for $silence seconds" >"$scratch/timeout"
+        else
+            continue
+        fi
+        echo nmi >"$scratch/monitor.in"
+        sleep 20
+        kill -KILL "$machine"
+        return
+    done
+}
+
 judge() {
     verdict=$(tr -d '\r' <"$scratch/words" | sed -n 's/^pipkin-vm: exit \([0-9]*\)$/\1/p')
     if [ -z "$verdict" ]; then
-        tail -n 40 "$scratch/console" >&2
-        die "the machine ended without a result ($(cat "$scratch/timeout" 2>/dev/null || echo "qemu's status $code"))"
+        cp "$scratch/console" "$scratch/words" "$cache/"
+        tail -n 200 "$scratch/console" >&2
+        die "the machine ended without a result ($(cat "$scratch/timeout" 2>/dev/null || echo "qemu's status $code")); all that it said is in $cache/console and $cache/words"
     fi
     # Here is everything that a test can need.
     if grep -q '^SKIPPED' "$scratch/words"; then
         grep '^SKIPPED' "$scratch/words" >&2
         die "skipped in the machine that has everything"
     fi
-    [ "$verdict" = 0 ] || die "$verdict of the test programs failed"
+    if [ "$verdict" != 0 ]; then
+        cp "$scratch/console" "$scratch/words" "$cache/"
+        die "$verdict of the test programs failed; all that the machine said is in $cache/console and $cache/words"
+    fi
     say "all is well in the machine"
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::lab::Lab;
 use crate::program::{Program, Running};
@@ -77,12 +78,15 @@ impl Enclosure {
             .stdout()
     }
 
-    /// Removes the cgroups that the engine itself has made, by their names; those that are not empty stay, and count as leaks.
+    /// Removes the cgroups that the engine itself has made, by their names, when the last process in them has ended, which may
+    /// take a moment longer than the command that ended it. Those that do not get empty stay, and count as leaks.
     pub fn remove_cgroups(&self, names: &[&str]) {
+        let end = Instant::now() + Duration::from_secs(20);
         for cgroup in host::cgroups_named(self.lab.name()) {
             let name = cgroup.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if names.contains(&name.as_str()) {
-                let _ = std::fs::remove_dir(cgroup);
+            let removed = || std::fs::remove_dir(&cgroup).is_ok() || !cgroup.exists();
+            while names.contains(&name.as_str()) && !removed() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
     }

@@ -229,8 +229,8 @@ pub fn install(source: &Path, target: &Path) {
 }
 
 /// Writes a script so that it can be executed at once; see [`install`].
-pub fn install_text(target: &Path, text: &str) {
-    Program::new("install").args(["-m", "755", "/dev/stdin"]).arg(target).input(text.as_bytes()).run().ok();
+pub fn install_text(target: &Path, text: impl AsRef<[u8]>) {
+    Program::new("install").args(["-m", "755", "/dev/stdin"]).arg(target).input(text.as_ref()).run().ok();
 }
 
 /// Reaps a process that has become a child of the test (an `exec --detach`, whose launcher is gone), when it ends.
