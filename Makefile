@@ -20,10 +20,10 @@ build: ## Build the three programs
 run: build ## Build, and boot the built-in image "hello" (as root or as an ordinary user)
 	@$(BIN)/pipkin run --rm --init hello
 
-test: ## Everything that is checked: format, lints, unit tests, containers on both cgroup layouts
+test: ## Everything that is checked: format, lints, unit tests, containers on both cgroup layouts, with systemd, in an emulated machine
 	@CARGO="$(CARGO)" tests/run.sh
 
-test-vm: ## What needs more than this machine: pure cgroup v2 with all controllers, systemd, AppArmor; in an emulated one
+test-vm: ## The last part of it alone: pure cgroup v2 with all controllers, systemd, AppArmor, in an emulated machine
 	@CARGO="$(CARGO)" tests/vm/run.sh
 
 bench: ## Boot, exec, loading of images, the init: side by side with other runtimes and with the kernel's own price (root)

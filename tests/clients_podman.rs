@@ -184,8 +184,7 @@ fn a_terminal() {
     terminal.resize(91, 17);
     let words = podman.words(&["--rm", "--interactive", "--tty", "--name", "tty"], &["sh"]);
     let running = podman.command(&words).start_on(&path);
-    terminal.say("stty size; tty\n");
-    terminal.hear("17 91");
+    terminal.say("until stty size | grep '17 91'; do :; done; tty\n");
     terminal.hear("/dev/pts/0");
     terminal.resize(92, 18);
     terminal.say("until stty size | grep 18; do :; done\n");
@@ -211,12 +210,12 @@ fn pods_share_what_pods_share() {
         podman.run(&[&["pod", "create", "--name", "pod", "--share", "net,ipc,uts,pid", &parent], &infra[..]].concat());
     podman.run(&["run", "--detach", "--pod", "pod", "--name", "server", "localhost/t", "httpd", "-f", "-p", "8080"]);
     let shared = ["run", "--rm", "--pod", "pod", "localhost/t"];
+    let fetched = ["sh", "-c", "until wget -q -O - http://127.0.0.1:8080/etc/hostname; do sleep 0.05; done"];
+    assert_eq!(podman.run(&[&shared[..], &fetched].concat()), "pod");
     let report: Value = serde_json::from_str(&podman.run(&[&shared[..], &["/bin/probe"]].concat())).unwrap();
     let processes: Vec<&str> = report["processes"].as_object().unwrap().values().filter_map(Value::as_str).collect();
     assert!(processes.iter().any(|line| line.contains("httpd")), "{processes:?}");
     assert_eq!(report["hostname"], "pod");
-    let fetched = ["sh", "-c", "until wget -q -O - http://127.0.0.1:8080/etc/hostname; do sleep 0.05; done"];
-    assert_eq!(podman.run(&[&shared[..], &fetched].concat()), "pod");
     podman.run(&["pod", "pause", "pod"]);
     podman.run(&["pod", "unpause", "pod"]);
     assert!(podman.run(&["pod", "top", "pod"]).contains("httpd"));

@@ -1,11 +1,12 @@
 #!/bin/sh
 # Runs everything that is checked. `make test` calls it; see tests/harness for what the tests themselves do.
 #
-#   tests/run.sh            format, lints, unit tests, end-to-end tests on the machine's own cgroup layout and on pure cgroup v2
-#   tests/run.sh e2e        the end-to-end tests alone
+#   tests/run.sh            format, lints, unit tests, end-to-end tests on the machine's own cgroup layout, on pure cgroup v2, in
+#                           a container with systemd, and in an emulated machine with all that this one may lack
+#   tests/run.sh e2e        the end-to-end tests alone, without the emulated machine (`make test-vm`)
 #   tests/run.sh e2e NAME…  those test files alone, such as runtime_exec
 #
-# End-to-end tests need root (most of them), Debian's packages below and, for the second round, a private mount namespace.
+# End-to-end tests need root (most of them), Debian's packages below and a private mount namespace.
 # Without root only those for an ordinary user run; the others are listed as skipped.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,6 +14,14 @@ cd "$(dirname "$0")/.."
 if [ -z "${PIPKIN_TEST_SIGNALS:-}" ]; then
     exec env --default-signal PIPKIN_TEST_SIGNALS=default tests/run.sh "$@"
 fi
+
+# As root in a mount namespace of its own: what services and logins mount meanwhile stays away from here, so that all that is new
+# here is the tests'. What the machine shares is shared here, too, with nobody else.
+if [ "$(id -u)" = 0 ] && [ -z "${PIPKIN_TEST_MOUNTS:-}" ] && unshare --mount true 2>/dev/null; then
+    exec env PIPKIN_TEST_MOUNTS="own, were $(findmnt --noheadings --output PROPAGATION /)" \
+        unshare --mount --propagation private tests/run.sh "$@"
+fi
+case ${PIPKIN_TEST_MOUNTS:-} in *shared*) mount --make-rshared / ;; esac
 
 cargo=${CARGO:-cargo}
 target=${CARGO_TARGET_DIR:-target}
@@ -24,8 +33,22 @@ run=$$
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 failed=
+skipped=
+
+began=$(date +%s)
+times=
 
 say() { printf '\n== %s\n' "$*"; }
+
+# How long everything took since the last call.
+took() {
+    now=$(date +%s)
+    times="$times$(printf '%5d s  %s' $((now - began)) "$1")
+"
+    echo "($1: $((now - began)) s)"
+    began=$now
+}
+
 fail() { printf '\nFAILED: %s\n' "$*" >&2; failed=1; }
 
 # What the tests use from Debian; installed when root and when apt-get is there.
@@ -45,9 +68,11 @@ install_tools() {
     [ -z "$missing" ] && return 0
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing what the tests need:$missing"
+        apt-get update -q >"$scratch/apt" 2>&1 || cat "$scratch/apt"
+        # Somebody else may be installing at this moment.
         # shellcheck disable=SC2086
-        apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends $missing >"$scratch/apt" 2>&1 && return 0
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+            $missing >"$scratch/apt" 2>&1 && return 0
         cat "$scratch/apt" >&2
     fi
     fail "the tests need these packages, which are not installed:$missing"
@@ -82,21 +107,40 @@ machine() {
     # Mounts, without the numbers that differ from namespace to namespace.
     cut -d' ' -f5 /proc/self/mountinfo | sed 's/^/mount /'
     find /sys/fs/cgroup -type d 2>/dev/null | sed 's/^/cgroup /'
-    # A network namespace lives as long as a process is in it, or a mount holds it.
-    readlink /proc/[0-9]*/ns/net 2>/dev/null | sort -u | sed 's/^/netns /'
     for place in /run/pipkin /run/pipkin-runtime /var/lib/pipkin; do
         [ -e "$place" ] && find "$place" -mindepth 1 -maxdepth 3 2>/dev/null | sed 's/^/file /'
     done
     find "${TMPDIR:-/tmp}" -maxdepth 1 \( -name 'pkt-*' -o -name 'pipkin*' \) | sed 's/^/file /'
-    for process in /proc/[0-9]*; do
-        case $(readlink "$process/exe" 2>/dev/null) in
+    for process in $(processes); do
+        # A network namespace lives as long as a process is in it, or a mount holds it.
+        namespace=$(readlink "$process/ns/net") && echo "netns $namespace"
+        case $(readlink "$process/exe") in
         */pipkin | */pipkin-* | */bin/probe | *'memfd:pipkin'*) echo "process ${process#/proc/} $(tr '\0' ' ' <"$process/cmdline")" ;;
         esac
     done 2>/dev/null
 }
 
+# The processes (/proc/PID) but those of services, sessions and the like that are others' than this one's: units of systemd.
+# What the tests leave is in the cgroup in which they run, below it, or in one that they have made.
+processes() {
+    {
+        sed 's/^[^:]*:[^:]*:/own /' /proc/self/cgroup
+        grep -s -H -e '^0::' -e ':name=systemd:' /proc/[0-9]*/cgroup
+    } | awk '
+        $1 == "own" { own[substr($0, 5)] = 1; next }
+        {
+            match($0, "/cgroup:[^:]*:[^:]*:")
+            process = substr($0, 1, RSTART - 1); cgroup = substr($0, RSTART + RLENGTH)
+            if (!(process in seen)) { seen[process] = 1; order[++count] = process }
+            if (cgroup !~ /\.(service|scope|slice)(\/|$)/ || cgroup ~ /pkt-/) next
+            for (mine in own) if (mine != "/" && index(cgroup "/", mine "/") == 1) next
+            foreign[process] = 1
+        }
+        END { for (i = 1; i <= count; i++) if (!(order[i] in foreign)) print order[i] }'
+}
+
 # Of new facts (stdin) all but the cgroups that somebody else has made meanwhile, such as a service or a login: the tests make
-# theirs at the top of a hierarchy or below their own.
+# theirs at the top of a hierarchy or below their own, and name none as systemd names its units but their own scopes.
 without_foreign_cgroups() {
     {
         awk '{ for (i = 7; $i != "-"; i++); if ($(i + 1) ~ /^cgroup2?$/) print "mount", $5 }' /proc/self/mountinfo
@@ -110,22 +154,26 @@ without_foreign_cgroups() {
         fact == "before" { before[rest] = 1 }
         fact == "new" && rest !~ /^cgroup / { print rest }
         fact == "new" && rest ~ /^cgroup / {
+            if (rest ~ /pkt-/) { print rest; next }
             parent = substr(rest, 8)
-            do sub("/[^/]*$", "", parent); while (!(parent in before) && parent != "")
-            if (parent in ours || parent in own) print rest
+            do { name = parent; sub("/[^/]*$", "", parent) } while (!(parent in before) && parent != "")
+            if (parent in ours ? name !~ /\.(service|scope|slice)$/ : parent in own) print rest
         }'
 }
 
 # Compares the machine with how it was. Others may work on it at the same time (PIPKIN_TEST_SHARED_MACHINE=1): then only what
-# carries this run's name counts.
+# carries this run's name counts. What has been ended may take a moment longer to be gone than who ended it.
 check_leaks() {
-    machine | sort >"$scratch/after"
-    comm -13 "$scratch/before" "$scratch/after" | without_foreign_cgroups >"$scratch/leaks"
-    if [ -n "${PIPKIN_TEST_SHARED_MACHINE:-}" ]; then
-        grep -e "pkt-$run-" "$scratch/leaks" >"$scratch/own" || true
-        mv "$scratch/own" "$scratch/leaks"
-    fi
-    [ -s "$scratch/leaks" ] || { echo "nothing left behind"; return 0; }
+    for _ in $(seq 100); do
+        machine | sort -u >"$scratch/after"
+        comm -13 "$scratch/before" "$scratch/after" | without_foreign_cgroups >"$scratch/leaks"
+        if [ -n "${PIPKIN_TEST_SHARED_MACHINE:-}" ]; then
+            grep -e "pkt-$run-" "$scratch/leaks" >"$scratch/own" || true
+            mv "$scratch/own" "$scratch/leaks"
+        fi
+        [ -s "$scratch/leaks" ] || { echo "nothing left behind"; return 0; }
+        sleep 0.3
+    done
     cat "$scratch/leaks"
     fail "left behind after the $1 round"
 }
@@ -150,7 +198,7 @@ round() {
     view=$1
     shift
     say "end-to-end tests, cgroup layout: $view"
-    machine | sort >"$scratch/before"
+    machine | sort -u >"$scratch/before"
     code=$scratch/code
     # shellcheck disable=SC2086
     {
@@ -162,21 +210,38 @@ round() {
     rm -f "$code"
     check_skips "$view"
     check_leaks "$view"
+    took "end-to-end tests, cgroup layout: $view"
 }
 
 # The systemd driver, where systemd is.
 systemd_round() {
     case " $tests " in *" * "* | *" runtime_systemd "*) ;; *) return 0 ;; esac
     say "end-to-end tests in a container with systemd"
-    machine | sort >"$scratch/before"
+    machine | sort -u >"$scratch/before"
     code=0
     PIPKIN_BIN_DIR=$programs PIPKIN_TEST_RUN=$run CARGO="$cargo" tests/systemd/run.sh || code=$?
     case $code in
     0) ;;
-    77) echo "SKIPPED the tests in a container with systemd: there is no Debian to make it of" ;;
+    77) skipped="$skipped
+SKIPPED the tests in a container with systemd: there is no Debian to make it of" ;;
     *) fail "tests in a container with systemd" ;;
     esac
     check_leaks systemd
+    took "end-to-end tests in a container with systemd"
+}
+
+# What needs more than this machine has. Its network, mounts and cgroups are its own.
+vm_round() {
+    say "pure cgroup v2 with all controllers, systemd and AppArmor, in an emulated machine"
+    code=0
+    PIPKIN_BIN_DIR=$programs CARGO="$cargo" tests/vm/run.sh || code=$?
+    case $code in
+    0) ;;
+    77) skipped="$skipped
+SKIPPED the emulated machine: see above why there is none here" ;;
+    *) fail "the emulated machine" ;;
+    esac
+    took "the emulated machine"
 }
 
 e2e() {
@@ -186,6 +251,7 @@ e2e() {
     # What is tested is what is shipped; the probe is only a tool, for which minutes of link-time optimization would be wasted.
     $cargo build --release --locked
     $cargo build --locked -p pipkin-probe
+    took "tools and programs"
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         round v2
         [ "$(id -u)" != 0 ] || systemd_round
@@ -211,17 +277,17 @@ else
     $cargo fmt --all --check || fail "cargo fmt --all would change something"
     say "lints"
     $cargo clippy --locked --workspace --all-targets -- -D warnings || fail "clippy"
+    took "format and lints"
     say "unit tests"
     # Not --bins: the programs without a C library can not hold std's test runner; all of their code is in the library.
     $cargo test --locked --workspace --lib || fail "unit tests"
+    took "unit tests"
     e2e
-    if [ "$(id -u)" = 0 ] && [ -n "${PIPKIN_TEST_VM:-}" ]; then
-        say "pure cgroup v2 with all controllers, systemd and AppArmor, in an emulated machine"
-        PIPKIN_BIN_DIR=$programs tests/vm/run.sh || fail "the emulated machine"
-    else
-        echo "(what needs an emulated machine: \`make test-vm\`, or PIPKIN_TEST_VM=1 here)"
-    fi
+    vm_round
 fi
 
+say "how long it took"
+printf '%s' "$times"
+[ -z "$skipped" ] || printf '%s\n' "$skipped"
 [ -z "$failed" ] || { printf '\nFAILED\n' >&2; exit 1; }
 say "all is well"
