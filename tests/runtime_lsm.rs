@@ -1,5 +1,5 @@
-//! Labels of Linux security modules. Where the kernel has no AppArmor (all of these tests run in `make test-vm`) only the
-//! refusals are tested.
+//! Labels of Linux security modules. Where the kernel has no AppArmor (all of these tests run in the emulated machine of
+//! `make test`) only the refusals are tested.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
 use std::fs;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
-use pipkin_harness::{Bundle, Lab};
+use pipkin_harness::{Bundle, DEADLINE, Lab};
 use serde_json::{Value, json};
 
 fn filter(bundle: &mut Bundle, names: &[&str], action: &str) {
@@ -53,6 +53,9 @@ fn a_denied_call_fails_with_the_profiles_errno() {
 fn agent(socket: PathBuf) -> JoinHandle<(Value, bool)> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
+        let patience = rustix::event::Timespec { tv_sec: DEADLINE.as_secs() as i64, tv_nsec: 0 };
+        let mut waiting = [rustix::event::PollFd::new(&listener, rustix::event::PollFlags::IN)];
+        assert_eq!(rustix::event::poll(&mut waiting, Some(&patience)), Ok(1), "nobody came to the agent");
         let (stream, _) = listener.accept().unwrap();
         let mut bytes = vec![0; 64 * 1024];
         let mut space = nix::cmsg_space!([i32; 2]);

@@ -46,15 +46,19 @@ fn cpu_quota_throttles() {
         return assert_refused("cpu", limit, "cpu");
     }
     let test = TestCgroup::new("cpu", limit);
-    // A loop that would take all of a processor takes a tenth; the kernel's clock of the process says so.
-    let start = std::time::Instant::now();
-    let output = test.run("while :; do :; done & sleep 2; cat /proc/$!/stat; kill -9 $!");
-    let wall = start.elapsed().as_secs_f64();
-    let stat = String::from_utf8_lossy(&output.stdout).into_owned();
-    let ticks: f64 = stat.split(' ').skip(13).take(2).map(|n| n.parse::<f64>().unwrap()).sum();
-    let used = ticks / 100.0;
-    assert!(used > 0.05 && wall / used > 5.0, "used {used} s of processor in {wall} s");
-    assert!(test.cgroup.stats().unwrap().cpu.throttling.throttled_periods > 5);
+    // A loop that would take all of a processor takes a tenth: by the kernel's figures, however busy the machine is.
+    let child = test.spawn("while :; do :; done");
+    let figures = || test.cgroup.stats().unwrap().cpu;
+    let end = std::time::Instant::now() + PATIENCE;
+    while figures().throttling.throttled_periods <= 5 {
+        assert!(std::time::Instant::now() < end, "it is never throttled: {:?}", figures());
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // Read in this order: there are no fewer periods than those that the time was used in, and a period's rest may be used in
+    // the next one.
+    let (used, periods) = (figures().usage.total, figures().throttling.periods);
+    assert!(used < (periods + 4) * 10_000_000 * 2, "{used} ns in {periods} periods of 100 ms");
+    drop(child);
 }
 
 #[test]
@@ -110,7 +114,7 @@ fn tells_of_a_kill_for_want_of_memory() {
     assert_eq!(watch.kills().unwrap(), Some(0));
     let child = test.spawn("dd if=/dev/zero of=/dev/null bs=64M count=1");
     let (fd, events) = watch.poll_on();
-    let patience = rustix::event::Timespec { tv_sec: 30, tv_nsec: 0 };
+    let patience = rustix::event::Timespec { tv_sec: 60, tv_nsec: 0 };
     assert_eq!(rustix::event::poll(&mut [rustix::event::PollFd::new(&fd, events)], Some(&patience)).unwrap(), 1);
     child.wait_with_output();
     assert_eq!((watch.kills().unwrap(), test.cgroup.oom_kills().unwrap()), (Some(1), Some(1)));
