@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::bundle::Bundle;
 use crate::container::Container;
@@ -23,6 +24,7 @@ pub struct Lab {
     programs: PathBuf,
     runtime: PathBuf,
     systemd: bool,
+    patience: Duration,
     serial: AtomicU32,
 }
 
@@ -93,6 +95,8 @@ impl Lab {
             directory,
             user,
             systemd: false,
+            // Reached only by processes that do not end.
+            patience: Duration::from_secs(20),
             serial: AtomicU32::new(0),
         };
         if let Some(user) = &lab.user {
@@ -113,6 +117,13 @@ impl Lab {
     #[must_use]
     pub fn with_systemd(mut self) -> Self {
         self.systemd = true;
+        self
+    }
+
+    /// The same lab; but a process that does not end counts as left behind after that time already.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -251,7 +262,7 @@ impl Lab {
     }
 
     fn find_leaks(&self) -> Leaks {
-        Leaks::find(&self.name, &self.directory, &[self.state_root()])
+        Leaks::find(&self.name, &self.directory, &[self.state_root()], self.patience)
     }
 }
 

@@ -14,9 +14,6 @@ use crate::program::await_readable;
 /// The variable that every program started in a lab inherits; finds those that outlive their test.
 pub(crate) const MARK: &str = "PIPKIN_TEST_LAB";
 
-/// How long a process may take to end that has no more to do: it is reached only by those that do not end.
-const ENDING: Duration = Duration::from_secs(20);
-
 /// Everything of a lab that still exists.
 pub(crate) struct Leaks {
     processes: Vec<(i32, String)>,
@@ -26,11 +23,11 @@ pub(crate) struct Leaks {
 }
 
 impl Leaks {
-    /// Looks for all traces of a lab of that name. Processes that are just ending get a moment to do so.
-    pub(crate) fn find(name: &str, directory: &Path, state_roots: &[PathBuf]) -> Self {
+    /// Looks for all traces of a lab of that name. Processes that are just ending may do so for as long as `patience`.
+    pub(crate) fn find(name: &str, directory: &Path, state_roots: &[PathBuf], patience: Duration) -> Self {
         let processes = processes(name);
-        let end = Instant::now() + ENDING;
-        let processes: Vec<_> = processes.into_iter().filter(|(pid, _)| !has_ended(*pid, end)).collect();
+        let end = Instant::now() + patience;
+        let processes = processes.into_iter().filter(|(pid, _)| !has_ended(*pid, end)).collect();
         Self {
             processes,
             mounts: mounts_below(directory),
