@@ -21,7 +21,8 @@ impl Terminal {
         // SAFETY: the kernel reads one integer; the descriptor that it returns is new.
         let peer = unsafe {
             assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &unlock), 0);
-            let peer = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
+            let peer =
+                libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC);
             assert!(peer >= 0, "{}", std::io::Error::last_os_error());
             OwnedFd::from_raw_fd(peer)
         };
