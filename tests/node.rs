@@ -246,7 +246,7 @@ fn the_guides_commands_do_what_it_says() {
     let store = lab.path("store");
     let wrapper = lab.path("pipkin-here");
     let (program, store) = (lab.product_path("pipkin"), store.display());
-    install_text(&wrapper, &format!("#!/bin/sh\nexec {} --root {store} \"$@\"\n", program.display()));
+    install_text(&wrapper, format!("#!/bin/sh\nexec {} --root {store} \"$@\"\n", program.display()));
     lab.program(example("build-image.sh")).env("PIPKIN", &wrapper).run().ok();
     let mut running = lab.program(&wrapper).args(["run", "--rm", "--init", "-e", "PORT=0", "node-example"]).start();
     running.hear("listening on ");
