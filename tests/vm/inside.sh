@@ -18,6 +18,7 @@ useradd --create-home pipkin-test
 loginctl enable-linger pipkin-test
 systemctl start "user@$(id -u pipkin-test).service"
 echo "pipkin-vm: Linux $(uname -r), $(systemctl --version | head -n 1), $(cat /sys/kernel/security/lsm)"
+echo "pipkin-vm: ready after $(cut -d ' ' -f 1 /proc/uptime) s"
 echo "pipkin-vm: controllers $(cat /sys/fs/cgroup/cgroup.controllers)"
 
 if [ "$(cat /pipkin/shell)" = yes ]; then
