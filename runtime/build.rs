@@ -1,7 +1,10 @@
-//! Finds out whether the program can bring its own start: see src/sys/start.rs.
+//! Finds out whether the program can bring its own start (src/sys/start.rs), and names the build for what is kept on disk
+//! (src/seccomp/cache.rs).
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The C library whose start is known, as its banner says.
@@ -12,8 +15,53 @@ const LARGEST: u64 = 64 << 20;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=PIPKIN_BUILD={}", build());
     println!("cargo::rustc-check-cfg=cfg(own_start)");
-    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    find_own_start();
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// Version, target, and a number for everything that decides how a profile is read and compiled: the crate's text, the
+/// locked libraries, the compiler and its options. Equal builds have equal names, wherever they are made.
+fn build() -> String {
+    let mut files = vec![PathBuf::from("build.rs"), PathBuf::from("Cargo.toml"), PathBuf::from("../Cargo.lock")];
+    find_files(Path::new("src"), &mut files);
+    files.sort();
+    let mut numbers = [DefaultHasher::new(), DefaultHasher::new()];
+    numbers[1].write_u8(1);
+    let mut add = |bytes: &[u8]| {
+        for number in &mut numbers {
+            number.write_usize(bytes.len());
+            number.write(bytes);
+        }
+    };
+    for file in files.iter().filter(|file| file.exists()) {
+        println!("cargo::rerun-if-changed={}", file.display());
+        add(file.to_string_lossy().as_bytes());
+        add(&std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
+    }
+    let compiler = Command::new(variable("RUSTC")).arg("-vV").output();
+    add(&compiler.map(|output| output.stdout).unwrap_or_else(|error| panic!("rustc -vV: {error}")));
+    for option in ["TARGET", "OPT_LEVEL", "CARGO_ENCODED_RUSTFLAGS"] {
+        add(variable(option).as_bytes());
+    }
+    let [first, second] = numbers.map(|number| number.finish());
+    format!("{} {} {first:016x}{second:016x}", variable("CARGO_PKG_VERSION"), variable("TARGET"))
+}
+
+fn find_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    // A new file shows in its directory.
+    println!("cargo::rerun-if-changed={}", directory.display());
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() { find_files(&path, files) } else { files.push(path) }
+    }
+}
+
+fn find_own_start() {
     let static_program = variable("CARGO_CFG_TARGET_FEATURE").split(',').any(|feature| feature == "crt-static");
     // A program that can be anywhere must relocate itself first, which this start does not do.
     let at_its_place =

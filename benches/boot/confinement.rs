@@ -10,21 +10,37 @@ use serde_json::{Value, json};
 use crate::runtimes::{Runtime, runtimes};
 use crate::side_by_side::{Options, milliseconds};
 
-/// The default configuration with Docker's default profile and without; ratios are to the first.
+/// The default configuration without a profile, with Docker's default profile, and with that when the cache of filters has
+/// been emptied; ratios are to the first.
 pub fn seccomp(lab: &Lab, options: &Options) -> Option<Comparison> {
     let text = fs::read_to_string(data_file("configs/docker-init-bridge.json")).expect("the test data");
     let docker: Value = serde_json::from_str(&text).expect("JSON");
-    let contender = |name: &'static str, bundle: &Bundle| {
-        let own = runtimes(lab).swap_remove(0);
+    let contender = |name: &'static str, bundle: &Bundle, cached: bool| {
+        let mut own = runtimes(lab).swap_remove(0);
+        if !cached {
+            own.root.set_file_name("not-cached");
+        }
+        let cache = own.root.join("@seccomp");
         let mut command = own.command(["run", "--bundle", bundle.path_text(), lab.name()]);
-        (own.name.to_owned(), Contender::new(name, move || milliseconds(&mut command)))
+        let boot = move || {
+            if !cached {
+                // Not there the first time.
+                let _ = fs::remove_dir_all(&cache);
+            }
+            milliseconds(&mut command)
+        };
+        (own.name.to_owned(), Contender::new(name, boot))
     };
     let without = crate::default_bundle(lab);
     let mut with = lab.bundle();
     with.config["linux"]["seccomp"] = docker["linux"]["seccomp"].clone();
     with.args(["/bin/true"]);
     with.save();
-    let contenders = vec![contender("without a profile", &without), contender("Docker's profile", &with)];
+    let contenders = vec![
+        contender("without a profile", &without, true),
+        contender("Docker's profile", &with, true),
+        contender("Docker's profile, not cached", &with, false),
+    ];
     Some(options.compare("boot, with Docker's seccomp profile and without", options.rounds, contenders))
 }
 

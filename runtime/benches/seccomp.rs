@@ -15,7 +15,7 @@ mod interpreter;
 mod oracle;
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -24,8 +24,9 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, fork};
 use oci_spec::runtime::LinuxSeccomp;
 use oracle::{Oracle, Setup};
+use pipkin_runtime::config::{self, Config};
 use pipkin_runtime::error::Problems;
-use pipkin_runtime::seccomp::{Filter, Instruction, compile, load};
+use pipkin_runtime::seccomp::{Cache, Filter, Instruction, compile, load};
 
 const LISTED: Setup = Setup { foreign: false, binary_tree: false };
 const TREE: Setup = Setup { foreign: false, binary_tree: true };
@@ -34,8 +35,8 @@ const CALLS: u64 = 100_000;
 
 fn main() {
     let profile = profile();
-    if std::env::args().any(|argument| argument == "--cold") {
-        println!("{}", time(|| drop(std::hint::black_box(ours(&profile)))));
+    if let Some(work) = std::env::args().skip_while(|argument| argument != "--cold").nth(1) {
+        println!("{}", cold(&work, &profile));
         return;
     }
     let mut oracle = Oracle::start();
@@ -52,6 +53,46 @@ fn main() {
 /// Docker's default profile, as dockerd sends it.
 fn profile() -> LinuxSeccomp {
     configurations::of("docker-init-bridge.json")
+}
+
+/// Docker's configuration, as dockerd sends it.
+fn configuration() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/configs/docker-init-bridge.json")
+}
+
+/// Where the bench has its cache.
+fn cache() -> (PathBuf, Cache) {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seccomp-bench");
+    (root.clone(), Cache::below(&root))
+}
+
+/// What is done once in a new process: its nanoseconds.
+fn cold(work: &str, profile: &LinuxSeccomp) -> u64 {
+    let text = std::fs::read(configuration()).expect("the test data");
+    let section = serde_json::to_vec(profile).expect("JSON");
+    let (_, cache) = cache();
+    match work {
+        "compile" => time(|| drop(std::hint::black_box(ours(profile)))),
+        "find" => time(|| drop(std::hint::black_box(cache.find(&section).expect("kept")))),
+        "read" => time(|| drop(std::hint::black_box(read(text)))),
+        "read-to-run" => time(|| drop(std::hint::black_box(read_to_run(text, &cache)))),
+        other => panic!("--cold {other}"),
+    }
+}
+
+/// The configuration and its filter, without a cache.
+fn read(text: Vec<u8>) -> (Config, Filter) {
+    let config = config::of_text(Path::new("config.json"), text).expect("valid");
+    let profile = config.spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).expect("a profile");
+    let filter = ours(profile);
+    (config, filter)
+}
+
+/// The same with a cache that has the filter.
+fn read_to_run(text: Vec<u8>, cache: &Cache) -> Config {
+    let config = config::of_text_to_run(Path::new("config.json"), text, cache).expect("valid");
+    assert!(config.filter.cached().is_some());
+    config
 }
 
 fn ours(profile: &LinuxSeccomp) -> Filter {
@@ -77,27 +118,36 @@ fn summary(samples: &mut [u64], unit: f64) -> (f64, String) {
 }
 
 fn compilation(oracle: &mut Oracle, profile: &LinuxSeccomp) {
-    let (mut cold, mut warm, mut list, mut tree) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut cached = Vec::new();
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seccomp-cache");
-    std::fs::write(&cache, postcard::to_allocvec(&ours(profile)).expect("bytes")).expect("write the cache");
+    let (mut warm, mut list, mut tree, mut found) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut cold = [("compile", Vec::new()), ("find", Vec::new()), ("read", Vec::new()), ("read-to-run", Vec::new())];
+    let (root, cache) = cache();
+    std::fs::create_dir_all(&root).expect("make the cache's root");
+    let section = serde_json::to_vec(profile).expect("JSON");
+    let text = std::fs::read(configuration()).expect("the test data");
+    cache.keep(&section, &ours(profile));
+    let config = config::of_text_to_run(Path::new("config.json"), text, &cache).expect("valid");
+    config.new_profile(&cache).into_iter().for_each(|new| new.keep(&ours(profile)));
     let program = std::env::current_exe().expect("the bench itself");
     for _ in 0..ROUNDS {
-        let output = Command::new(&program).arg("--cold").output().expect("run the bench itself");
-        cold.push(String::from_utf8_lossy(&output.stdout).trim().parse().expect("nanoseconds"));
-        cached.push(time(|| drop(std::hint::black_box(from_cache(profile, &cache)))));
+        for (work, samples) in &mut cold {
+            let output = Command::new(&program).args(["--cold", work]).output().expect("run the bench itself");
+            samples.push(String::from_utf8_lossy(&output.stdout).trim().parse().expect("nanoseconds"));
+        }
+        found.push(time(|| drop(std::hint::black_box(cache.find(&section).expect("kept")))));
         warm.push(time(|| drop(std::hint::black_box(ours(profile)))));
         list.extend(oracle.time(profile, LISTED, 1));
         tree.extend(oracle.time(profile, TREE, 1));
     }
-    std::fs::remove_file(&cache).expect("remove the cache");
-    let (base, ours) = summary(&mut cold, 1e3);
+    std::fs::remove_dir_all(&root).expect("remove the cache");
+    let [compiled, cached, read, read_to_run] = &mut cold;
+    let (base, ours) = summary(&mut compiled.1, 1e3);
     println!("Compile, us (ratio to pipkin in a new process)\n");
     println!("| | median (minimum) | ratio |\n|---|---|---|");
     println!("| pipkin, first time in a new process | {ours} | 1 |");
     let others = [
         ("pipkin, again", &mut warm),
-        ("a cache on disk, without its hash and its proof", &mut cached),
+        ("pipkin's cache, first time in a new process", &mut cached.1),
+        ("pipkin's cache, again", &mut found),
         ("libseccomp, list", &mut list),
         ("libseccomp, tree (runc)", &mut tree),
     ];
@@ -105,13 +155,10 @@ fn compilation(oracle: &mut Oracle, profile: &LinuxSeccomp) {
         let (median, text) = summary(samples, 1e3);
         println!("| {name} | {text} | {:.1} |", median / base);
     }
-}
-
-/// The least that a cache by content would have to do: bring the profile in a form that can be hashed, read a file.
-fn from_cache(profile: &LinuxSeccomp, cache: &Path) -> (Vec<u8>, Filter) {
-    let content = postcard::to_allocvec(profile).expect("bytes");
-    let filter = postcard::from_bytes(&std::fs::read(cache).expect("the cache")).expect("a filter");
-    (content, filter)
+    println!("\nDocker's config.json with its filter, first time in a new process, us\n");
+    println!("| | median (minimum) |\n|---|---|");
+    println!("| parsed and compiled | {} |", summary(&mut read.1, 1e3).1);
+    println!("| the filter from the cache | {} |", summary(&mut read_to_run.1, 1e3).1);
 }
 
 /// Runs `work` in a child under `filter`; gives the nanoseconds it reports. `work` gets the time that loading took.

@@ -1,9 +1,11 @@
 //! Reads a bundle's config.json (OCI runtime spec, config.md) into the types of `oci-spec`.
 
 mod position;
+mod profile;
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 
 use oci_spec::runtime::{Capability, LinuxResources, Process, Spec};
@@ -12,6 +14,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::seccomp::{Cache, Compiled, NewProfile};
 
 /// No honest configuration is larger; the largest seen in the field is below 1 MiB.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -24,23 +27,78 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// Its text, which a container keeps for later `exec`s.
     pub text: Vec<u8>,
+    /// Its seccomp filter, where a cache was asked.
+    pub filter: Filter,
+}
+
+impl Config {
+    /// The seccomp profile that the cache can keep a filter of.
+    pub fn new_profile(&self, cache: &Cache) -> Option<NewProfile> {
+        match &self.filter {
+            Filter::New(place) => Some(NewProfile::new(cache.clone(), &self.text[place.clone()])),
+            Filter::InSpec | Filter::Cached(_) => None,
+        }
+    }
+}
+
+/// What is known of `linux.seccomp` when the configuration has been read.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Filter {
+    /// The profile is in [`Config::spec`], if there is one.
+    InSpec,
+    /// It is, and a cache that has no filter of it yet can keep one; its place in the text.
+    New(Range<usize>),
+    /// A cache had the filter. In [`Config::spec`] is a stand-in, which lets nothing through.
+    Cached(Compiled),
+}
+
+impl Filter {
+    /// The filter, when a cache had it.
+    pub fn cached(&self) -> Option<&Compiled> {
+        match self {
+            Self::Cached(compiled) => Some(compiled),
+            Self::InSpec | Self::New(_) => None,
+        }
+    }
 }
 
 /// Reads `config.json` of the bundle.
 pub fn load(bundle: &Path) -> Result<Config> {
     let path = bundle.join("config.json");
-    let text = read_bounded(&path).map_err(|error| match error.errno() {
+    of_text(&path, text_of_bundle(&path)?)
+}
+
+/// As [`load`], for a container that is to run: what the cache has a filter of is neither parsed nor compiled.
+pub fn load_to_run(bundle: &Path, cache: &Cache) -> Result<Config> {
+    let path = bundle.join("config.json");
+    of_text_to_run(&path, text_of_bundle(&path)?, cache)
+}
+
+fn text_of_bundle(path: &Path) -> Result<Vec<u8>> {
+    read_bounded(path).map_err(|error| match error.errno() {
         Some(libc::ENOENT) => error.remedy("a bundle is a directory with config.json in it; name it with --bundle"),
         _ => error,
-    })?;
-    of_text(&path, text)
+    })
 }
 
 /// Reads a configuration from its text; errors name the path.
 pub fn of_text(path: &Path, text: Vec<u8>) -> Result<Config> {
     let (mut spec, warnings) = parse(path, &text)?;
     respell_figures(&mut spec, &text);
-    Ok(Config { spec, warnings, text })
+    Ok(Config { spec, warnings, text, filter: Filter::InSpec })
+}
+
+/// As [`of_text`], for a program that is to run.
+pub fn of_text_to_run(path: &Path, text: Vec<u8>, cache: &Cache) -> Result<Config> {
+    let Some(profile) = profile::find(&text) else { return of_text(path, text) };
+    if let Some(compiled) = cache.find(&text[profile.clone()])
+        // Whatever is wrong with the rest is told of the text as it is.
+        && let Ok((mut spec, warnings)) = parse(path, &profile::replace(&text, &profile))
+    {
+        respell_figures(&mut spec, &text);
+        return Ok(Config { spec, warnings, text, filter: Filter::Cached(compiled) });
+    }
+    Ok(Config { filter: Filter::New(profile), ..of_text(path, text)? })
 }
 
 /// `enableCMT` and `enableMBM`, which `oci-spec` looks for as `enableCmt` and `enableMbm`.

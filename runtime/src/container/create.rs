@@ -13,6 +13,7 @@ use crate::launch::{
     seccomp_agent,
 };
 use crate::plan::{self, Host, Plan, Request, Start};
+use crate::seccomp::NewProfile;
 use crate::state::{Directory, Identity, Record, Status};
 use crate::{config, log, trace};
 
@@ -129,7 +130,8 @@ impl Runtime {
         check_preserved(options.preserve_fds, options.listen_fds)?;
         let bundle = absolute(&options.bundle)?;
         trace::step("begin");
-        let mut config = config::load(&bundle)?;
+        let cache = self.store.filters();
+        let mut config = config::load_to_run(&bundle, &cache)?;
         trace::step("read config.json");
         if options.notify_socket.is_some() {
             notify_inside(&mut config.spec, &self.store.notify_path(id)?);
@@ -145,6 +147,7 @@ impl Runtime {
             preserve_fds: options.preserve_fds,
             listen_fds: options.listen_fds,
             start,
+            filter: config.filter.cached(),
         };
         let plan = plan::compile(&request, &config.spec, &host)?;
         trace::step("make the plan");
@@ -157,7 +160,8 @@ impl Runtime {
         }
         let mut record = Record::of(&plan, &config.spec);
         record.notify = options.notify_socket.is_some();
-        Ok(Prepared { plan, record, host, configuration: config.text })
+        let new_profile = config.new_profile(&cache);
+        Ok(Prepared { plan, record, host, configuration: config.text, new_profile })
     }
 }
 
@@ -167,6 +171,7 @@ struct Prepared {
     record: Record,
     host: Host,
     configuration: Vec<u8>,
+    new_profile: Option<NewProfile>,
 }
 
 impl Prepared {
@@ -185,6 +190,7 @@ impl Prepared {
             pid_file: options.pid_file.as_deref(),
             pidfd_socket: options.pidfd_socket.as_deref(),
             configuration: &self.configuration,
+            new_profile: self.new_profile.as_ref(),
             notify_socket: options.notify_socket.as_ref(),
             caller,
         })

@@ -2,15 +2,16 @@
 
 use std::path::PathBuf;
 
-use oci_spec::runtime::{LinuxCapabilities, Process, Spec, User};
+use oci_spec::runtime::{LinuxCapabilities, Process, User};
 
 use super::Runtime;
 use crate::cgroup::SubCgroups;
+use crate::config::{self, Config};
 use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
 use crate::plan::{self, Surroundings};
 use crate::state::{Record, Status};
-use crate::{config, log, lsm, seccomp};
+use crate::{log, lsm};
 
 /// What `exec` takes beside the container's name.
 #[derive(Clone, Debug, Default)]
@@ -95,7 +96,9 @@ impl Runtime {
             }
         }
         let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
-        let process = compile(&record, &directory.configuration()?.spec, options)?;
+        let cache = self.store.filters();
+        let config = directory.configuration_to_run(&cache)?;
+        let process = compile(&record, &config, options)?;
         let terminal = process.process.terminal.is_some();
         if options.detach && terminal && options.console_socket.is_none() {
             return Err(Error::invalid(
@@ -114,6 +117,7 @@ impl Runtime {
             init,
             process: process.process,
             seccomp_agent: process.seccomp_agent,
+            new_profile: config.new_profile(&cache),
             oom_score_adj: process.oom_score_adj,
             initial_affinity: process.initial_affinity,
             console_socket: options.console_socket.as_deref(),
@@ -155,8 +159,9 @@ struct Compiled {
     initial_affinity: Option<plan::NumberList>,
 }
 
-fn compile(record: &Record, spec: &Spec, options: &ExecOptions) -> Result<Compiled> {
+fn compile(record: &Record, config: &Config, options: &ExecOptions) -> Result<Compiled> {
     let mut problems = Problems::default();
+    let spec = &config.spec;
     let process = match &options.process {
         ExecProcess::File(path) => {
             let (mut process, warnings) = config::load_process(path)?;
@@ -185,7 +190,7 @@ fn compile(record: &Record, spec: &Spec, options: &ExecOptions) -> Result<Compil
         }
     };
     let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let filter = profile.and_then(|profile| seccomp::compile(profile, &mut problems)).map(|(filter, _)| filter);
+    let filter = plan::compile_seccomp(spec, config.filter.cached(), &mut problems).map(|(filter, _)| filter);
     let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
     let maps = record.id_maps.as_ref();
     let granted = match record.namespaces.contains(&plan::NamespaceKind::User) {

@@ -20,6 +20,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::log;
 use crate::plan::{Host, IdMaps, NamespaceKind, Plan, Scheduling, Start};
 use crate::resctrl;
+use crate::seccomp::NewProfile;
 use crate::stage::{Request, set_scheduling};
 use crate::state::{Directory, Identity, Record, Status, Unpublished};
 use crate::trace;
@@ -42,6 +43,8 @@ pub struct Boot<'a> {
     pub pidfd_socket: Option<&'a Path>,
     /// The text of config.json, for later `exec`s.
     pub configuration: &'a [u8],
+    /// The seccomp profile, when no cache had its filter: kept while the stage works.
+    pub new_profile: Option<&'a NewProfile>,
     /// The service manager that hears the program.
     pub notify_socket: Option<&'a NotifySocket>,
     /// Who may interrupt it.
@@ -207,6 +210,10 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     // From then on it is a container: until now it is being created, and its launcher's death is its end.
     let mut publish = || init.take().map_or(Ok(()), Unpublished::publish);
     trace::step("keep what later commands need");
+    if let (Some(profile), Some(filter)) = (boot.new_profile, &boot.plan.inside.process.seccomp) {
+        profile.keep(filter);
+        trace::step("keep the seccomp filter");
+    }
     let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, |stop| match stop {
         Stop::ForHooks => {
             run_hooks(boot, child)?;

@@ -14,6 +14,7 @@ use crate::cgroup::{Cgroup, SubCgroups};
 use crate::channel::{Channel, Go};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{NamespaceKind, NumberList, Process, Scheduling, SeccompAgent};
+use crate::seccomp::NewProfile;
 use crate::stage::{Exec, Request, set_initial_affinity, set_scheduling};
 use crate::state::{Identity, Record, Status};
 
@@ -27,6 +28,8 @@ pub struct Join<'a> {
     pub process: Process,
     /// Who answers for system calls that the seccomp filter asks about.
     pub seccomp_agent: Option<SeccompAgent>,
+    /// The seccomp profile, when no cache had its filter: kept while the stage works.
+    pub new_profile: Option<NewProfile>,
     /// Written from outside.
     pub oom_score_adj: Option<i32>,
     /// The CPUs until the program is in the container's cgroup.
@@ -122,6 +125,9 @@ fn attend(join: &Join<'_>, child: &Child, channel: &Channel, caller: Option<&For
     if !hands_out {
         // Nobody is to hear of it before it begins: once it is ready it need not wait.
         channel.send(&Go::Proceed, None)?;
+    }
+    if let (Some(profile), Some(filter)) = (&join.new_profile, &join.process.seccomp) {
+        profile.keep(filter);
     }
     let terminal = wait_until_ready(channel, child, join.console_socket, caller, |_| Ok(()))?;
     if let Some(socket) = join.pidfd_socket {

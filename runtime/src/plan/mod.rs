@@ -45,7 +45,7 @@ pub use number_list::NumberList;
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
 pub(crate) use process::{
-    Surroundings, announce_sockets, compile_process, limit_error, own_capabilities, seccomp_agent,
+    Surroundings, announce_sockets, compile_process, compile_seccomp, limit_error, own_capabilities, seccomp_agent,
 };
 pub(crate) use scheduling::compile_exec_affinity;
 pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
@@ -54,7 +54,7 @@ pub use time_offsets::{Clock, TimeOffset};
 
 use crate::cgroup;
 use crate::error::{Problems, Result};
-use crate::{lsm, resctrl};
+use crate::{lsm, resctrl, seccomp};
 
 /// What the plan depends on besides the configuration.
 #[derive(Clone, Debug)]
@@ -109,6 +109,8 @@ pub struct Request<'a> {
     pub listen_fds: u32,
     /// Start at once (`run`), or when asked to (`create`, `start`).
     pub start: Start,
+    /// What `linux.seccomp` has been compiled to before; then the configuration has a stand-in for it.
+    pub filter: Option<&'a seccomp::Compiled>,
 }
 
 impl<'a> Request<'a> {
@@ -123,6 +125,7 @@ impl<'a> Request<'a> {
             preserve_fds: 0,
             listen_fds: 0,
             start: Start::OnRequest,
+            filter: None,
         }
     }
 }

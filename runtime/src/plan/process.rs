@@ -234,8 +234,7 @@ pub(super) fn compile(
         problems.add("process", "is missing: there is no program to run");
         return None;
     };
-    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let seccomp = seccomp.and_then(|profile| seccomp::compile(profile, problems)).map(|(filter, unknown)| {
+    let seccomp = compile_seccomp(spec, request.filter, problems).map(|(filter, unknown)| {
         warnings.extend(unknown);
         filter
     });
@@ -247,6 +246,16 @@ pub(super) fn compile(
     let (mut compiled, oom_score_adj) = compile_process(process, surroundings, warnings, problems);
     announce_sockets(&mut compiled, request.listen_fds);
     Some((compiled, oom_score_adj))
+}
+
+/// The filter that the configuration asks for, unless it is compiled already.
+pub(crate) fn compile_seccomp(
+    spec: &Spec,
+    compiled: Option<&seccomp::Compiled>,
+    problems: &mut Problems,
+) -> Option<seccomp::Compiled> {
+    let profile = spec.linux().as_ref()?.seccomp().as_ref()?;
+    compiled.cloned().or_else(|| seccomp::compile(profile, problems))
 }
 
 /// Tells the program how many sockets it has from descriptor 3 on (sd_listen_fds(3)).

@@ -14,7 +14,7 @@ use crate::error::Problems;
 use crate::sys::seccomp::Instruction;
 
 /// `BPF_MAXINSNS`: the kernel takes no longer program.
-const LONGEST_PROGRAM: usize = 4096;
+pub(super) const LONGEST_PROGRAM: usize = 4096;
 /// No program that fits needs as many nodes: more of them are not even built.
 const MOST_NODES: usize = 4 * LONGEST_PROGRAM;
 

@@ -2,13 +2,14 @@
 //!
 //! [`compile`] turns `linux.seccomp` of config.json (config-linux.md, "Seccomp") into a classic BPF program, without
 //! libseccomp and without touching the system; [`load`] hands it to the kernel just before the container's program is
-//! executed; [`notify`] brings the listener of `SCMP_ACT_NOTIFY` to its agent. docs/decisions-seccomp.md tells why the
+//! executed; [`Cache`] keeps compiled filters for the next container; [`notify`] brings the listener of `SCMP_ACT_NOTIFY` to its agent. docs/decisions-seccomp.md tells why the
 //! programs look as they do and where they differ from libseccomp's.
 //!
 //! Within: `profile` checks, `compile` decides, `dispatch` and `condition` write a `graph` of tests, `program` gives it
 //! addresses.
 
 mod abi;
+mod cache;
 mod compile;
 mod condition;
 mod dispatch;
@@ -21,6 +22,7 @@ mod program;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::os::fd::OwnedFd;
 
@@ -28,6 +30,7 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompAction};
 use serde::{Deserialize, Serialize};
 
 pub use abi::Machine;
+pub use cache::{Cache, NewProfile};
 pub use features::{Features, features};
 
 use crate::error::{Problems, Result};
@@ -47,11 +50,14 @@ pub struct Filter {
     pub notify: bool,
 }
 
+/// What a profile is compiled to. The strings are warnings: names that no machine knows, flags without a meaning here.
+pub type Compiled = (Filter, Vec<String>);
+
 /// Compiles a profile for this machine.
 ///
 /// Everything that is wrong with it is noted in `problems`; then, and on a machine without a table of system calls,
-/// there is no filter. The strings are warnings: names that no machine knows, flags without a meaning here.
-pub fn compile(profile: &LinuxSeccomp, problems: &mut Problems) -> Option<(Filter, Vec<String>)> {
+/// there is no filter.
+pub fn compile(profile: &LinuxSeccomp, problems: &mut Problems) -> Option<Compiled> {
     let Some(machine) = Machine::native() else {
         problems.add("linux.seccomp", format_args!("filters are not made for {} yet", std::env::consts::ARCH));
         return None;
@@ -60,7 +66,7 @@ pub fn compile(profile: &LinuxSeccomp, problems: &mut Problems) -> Option<(Filte
 }
 
 /// The same for any machine.
-pub fn compile_for(machine: Machine, profile: &LinuxSeccomp, problems: &mut Problems) -> Option<(Filter, Vec<String>)> {
+pub fn compile_for(machine: Machine, profile: &LinuxSeccomp, problems: &mut Problems) -> Option<Compiled> {
     let mut found = Problems::default();
     let mut warnings = Vec::new();
     let syscalls = profile.syscalls().as_deref().unwrap_or_default();

@@ -4,19 +4,19 @@ use super::graph::{Comparison, Graph, Node, Target, Word};
 use crate::sys::seccomp::Instruction;
 
 /// `BPF_LD | BPF_W | BPF_ABS`: load the word at offset k of `struct seccomp_data`.
-const LOAD: u16 = 0x20;
+pub(super) const LOAD: u16 = 0x20;
 /// `BPF_ALU | BPF_AND | BPF_K`.
-const AND: u16 = 0x54;
+pub(super) const AND: u16 = 0x54;
 /// `BPF_JMP | BPF_JA`: skip k instructions.
-const JUMP: u16 = 0x05;
+pub(super) const JUMP: u16 = 0x05;
 /// `BPF_JMP | BPF_JEQ | BPF_K`.
-const JUMP_EQUAL: u16 = 0x15;
+pub(super) const JUMP_EQUAL: u16 = 0x15;
 /// `BPF_JMP | BPF_JGE | BPF_K`.
-const JUMP_AT_LEAST: u16 = 0x35;
+pub(super) const JUMP_AT_LEAST: u16 = 0x35;
 /// `BPF_JMP | BPF_JSET | BPF_K`.
-const JUMP_ANY_BIT: u16 = 0x45;
+pub(super) const JUMP_ANY_BIT: u16 = 0x45;
 /// `BPF_RET | BPF_K`.
-const RETURN: u16 = 0x06;
+pub(super) const RETURN: u16 = 0x06;
 
 /// How far a conditional jump reaches.
 const REACH: usize = u8::MAX as usize;

@@ -14,6 +14,7 @@ use super::{Identity, Record, Status};
 use crate::config::{self, Config};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::in_initial_user_namespace;
+use crate::seccomp::Cache;
 
 /// The longest state that is believed.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -50,6 +51,11 @@ impl Store {
     /// Where they are.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What is kept of the seccomp profiles of all of them.
+    pub fn filters(&self) -> Cache {
+        Cache::below(&self.root)
     }
 
     /// Where the container of that name has, or would have, the directory for its NOTIFY_SOCKET; absolute.
@@ -258,11 +264,22 @@ impl Directory {
 
     /// The configuration that the container was made with.
     pub fn configuration(&self) -> Result<Config> {
+        let (path, text) = self.text_of_configuration()?;
+        config::of_text(&path, text)
+    }
+
+    /// The same for one more program in it.
+    pub fn configuration_to_run(&self, cache: &Cache) -> Result<Config> {
+        let (path, text) = self.text_of_configuration()?;
+        config::of_text_to_run(&path, text, cache)
+    }
+
+    fn text_of_configuration(&self) -> Result<(PathBuf, Vec<u8>)> {
         let path = self.path.join(CONFIGURATION);
         let text = self.read_bytes(CONFIGURATION)?.ok_or_else(|| {
             Error::new(Kind::Damaged, format!("{} is not there: the state is damaged", path.display()))
         })?;
-        config::of_text(&path, text)
+        Ok((path, text))
     }
 
     /// Makes the directory for the container's NOTIFY_SOCKET.

@@ -32,7 +32,7 @@ impl Leaks {
             processes,
             mounts: mounts_below(directory),
             cgroups: host::cgroups_named(name),
-            states: state_roots.iter().flat_map(|root| entries(root)).collect(),
+            states: state_roots.iter().flat_map(|root| states(root)).collect(),
         }
     }
 
@@ -108,6 +108,24 @@ fn mounts_below(directory: &Path) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let targets = table.lines().filter_map(|line| line.split(' ').nth(4));
     targets.map(PathBuf::from).filter(|target| target.starts_with(directory)).collect()
+}
+
+/// Everything below a state root but a cache of seccomp filters as it should be: then what is wrong in it.
+fn states(root: &Path) -> Vec<PathBuf> {
+    let (caches, mut states): (Vec<_>, Vec<_>) =
+        entries(root).into_iter().partition(|path| path.ends_with("@seccomp") && !path.is_symlink() && path.is_dir());
+    let kept: Vec<PathBuf> = caches.iter().flat_map(|cache| entries(cache)).collect();
+    if kept.len() > 32 {
+        states.extend(caches);
+    }
+    states.extend(kept.into_iter().filter(|path| !is_kept_filter(path)));
+    states
+}
+
+fn is_kept_filter(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let named = name.len() == 16 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    named && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 256 * 1024)
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {

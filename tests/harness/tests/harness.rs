@@ -26,6 +26,11 @@ fn what_is_left_behind_is_named_removed_and_makes_the_test_fail() {
     let script = format!("echo $$ > {}/cgroup.procs; setsid sleep 1000 & echo $!", cgroup.display());
     let process: i32 = lab.program("/bin/sh").args(["-c", &script]).run().ok().stdout().trim().parse().unwrap();
     std::fs::create_dir_all(lab.state_root().join("container")).unwrap();
+    // A cache of filters is none, but for what has no place in it.
+    std::fs::create_dir_all(lab.state_root().join("@seccomp/0123456789abcdee")).unwrap();
+    for file in ["0123456789abcdef", "new"] {
+        std::fs::write(lab.state_root().join("@seccomp").join(file), "").unwrap();
+    }
     let mounted = lab.directory("mounted");
     let mount = Program::new("mount").args(["-t", "tmpfs", "none"]).arg(&mounted).run();
     mount.ok();
@@ -36,9 +41,12 @@ fn what_is_left_behind_is_named_removed_and_makes_the_test_fail() {
         format!("mount {}", mounted.display()),
         format!("cgroup {}", cgroup.display()),
         format!("state {}", lab.state_root().join("container").display()),
+        format!("state {}", lab.state_root().join("@seccomp/0123456789abcdee").display()),
+        format!("state {}", lab.state_root().join("@seccomp/new").display()),
     ] {
         assert!(found.contains(&trace), "{trace} is not in:\n{found}");
     }
+    assert!(!found.contains("0123456789abcdef") && !found.contains("@seccomp\n"), "{found}");
     let directory = lab.path("");
     assert!(panics(|| drop(lab)).contains("sleep 1000"));
     assert!(!host::is_alive(process));
