@@ -339,7 +339,7 @@ fn warnings_are_told_again() {
     let warnings = || {
         let finished = lab.run(&bundle).exits(1);
         let text = finished.stderr();
-        let lines: Vec<&str> = text.lines().filter_map(|line| line.split_once("msg=").map(|(_, text)| text)).collect();
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("warning: ")).collect();
         assert_eq!(lines.len(), 1, "{text}");
         lines[0].to_owned()
     };

@@ -4,7 +4,7 @@
 //! point leaves something that `delete --force` can remove; `config.json`, the configuration's text, for `exec`; `init`, the
 //! process's number and start time, written when the container is complete; `start.sock` as long as the container waits to be
 //! started; and `notify`, shown to the container, when there is a NOTIFY_SOCKET. A lock on the directory keeps commands
-//! apart.
+//! apart. Beside the containers, in `<root>/@seccomp/`, is what [`Cache`](crate::seccomp::Cache) keeps.
 
 mod clock;
 mod process;
