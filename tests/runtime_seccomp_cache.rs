@@ -73,7 +73,7 @@ fn seal(entry: &mut [u8]) {
         u64::from_le_bytes(word)
     });
     let mut sum = words.fold(0, step);
-    if body.len() % 8 == 0 {
+    if body.len().is_multiple_of(8) {
         sum = step(sum, 0);
     }
     let sum = step(sum, body.len() as u64);
@@ -282,7 +282,7 @@ fn a_cache_that_can_not_be_used_is_no_error() {
     fs::remove_file(&entry).unwrap();
     fs::create_dir(&entry).unwrap();
     assert_eq!(errno(&lab, &bundle), ASKED);
-    assert_eq!(entries(&lab), [entry.clone()]);
+    assert_eq!(only_entry(&lab), entry);
     fs::remove_dir(&entry).unwrap();
 
     // What a killed launcher leaves, longer than what will be there.
