@@ -405,3 +405,27 @@ fn wishes_of_an_image_that_can_not_be() {
         assert_eq!(pipkin(&lab, ["run", "--rm", "t"]).run().ok().stdout(), "/srv/x\n");
     }
 }
+
+/// The kernel does not look for `..` while anything on the machine is renamed (openat2(2), EAGAIN): it is asked again.
+/// Seen failing: with a plain openat2(2) in `bundle/process.rs`.
+#[test]
+fn a_working_directory_upwards_while_others_rename_their_files() {
+    let Some(lab) = Lab::root() else { return };
+    image(&lab, json!({"Cmd": ["/bin/sh", "-c", "pwd"], "WorkingDir": "/../../../srv/x/../y"}), Layer::new());
+    let (one, other) = (lab.file("one", ""), lab.file("other", ""));
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let mut ran = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let exchange = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, exchange).unwrap();
+            }
+        });
+        ran.extend((0..20).map(|_| pipkin(&lab, ["run", "--rm", "t"]).run()));
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    for finished in ran {
+        assert_eq!(finished.ok().stdout(), "/srv/y\n");
+    }
+}

@@ -14,7 +14,7 @@ pub mod load;
 pub mod manifest;
 pub mod overlay;
 pub mod reference;
-mod resolve;
+pub mod resolve;
 pub mod rootless;
 pub mod store;
 pub mod unpack;

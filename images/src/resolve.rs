@@ -6,11 +6,12 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// Opens `path` below `directory`.
+/// Opens `path` below `directory`, in a scope (openat2(2), `RESOLVE_IN_ROOT` or `RESOLVE_BENEATH`).
 ///
-/// `EAGAIN` says that something on the machine, anything, was renamed or mounted while `..` or a link was resolved; that
-/// does not go on for ever.
-pub(crate) fn open(
+/// # Errors
+/// Those of openat2(2). Its `EAGAIN` says that something on the machine, anything, was renamed or mounted while `..` or a link
+/// was resolved; that does not go on for ever, and it is asked again.
+pub fn open(
     directory: impl AsFd,
     path: impl Arg + Copy,
     flags: OFlags,

@@ -176,7 +176,7 @@ pub fn working_directory(bundle: &Bundle, root: &File) -> Result<String> {
 fn make_directory(root: impl AsFd, path: &str) -> rustix::io::Result<()> {
     let open = |path: &str| -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+        pipkin_images::resolve::open(&root, path, flags, ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
     };
     let mut todo: VecDeque<String> = path.split('/').map(str::to_string).collect();
     let mut done = String::from("/");
