@@ -1,62 +1,58 @@
-//! How long `exec ID true` takes on a running container, side by side with other runtimes.
+//! How long `exec ID true` takes on a running container, side by side with other runtimes and with the kernel's own price
+//! (`benches/floor`), on both cgroup layouts.
 //!
-//! `cargo bench --profile dev --bench exec`; root; `PIPKIN_BIN_DIR` names the release programs.
+//! `cargo bench --profile dev --bench exec -- --help`; root; `PIPKIN_BIN_DIR` names the release programs.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench that can not be set up must stop, and say where")]
 
+#[path = "exec/container.rs"]
+mod container;
 #[path = "side_by_side/runtimes.rs"]
 mod runtimes;
 mod side_by_side;
 
+use std::process::Command;
+
 use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Contender};
 
-use runtimes::{Runtime, runtimes};
-use side_by_side::{Options, finish, milliseconds};
+use container::Container;
+use runtimes::{OWN, Runtime, runtimes};
+use side_by_side::{Options, milliseconds, pieces};
 
 fn main() {
-    side_by_side::run("exec", 100, &[("exec", compare)]);
+    side_by_side::run("exec", 100, &[("exec", compare), ("above-the-floor", above_the_floor)]);
 }
 
-fn compare(lab: &Lab, options: &Options) -> Option<Comparison> {
+fn compare(lab: &Lab, options: &Options) -> Vec<Comparison> {
+    let bundle = sleeping(lab);
+    let all = runtimes(lab, options).into_iter();
+    let containers: Vec<Container> = all.map(|runtime| Container::run(lab, runtime, &bundle)).collect();
+    let own = &containers[0];
+    let mut floor = Command::new(lab.product_path("pipkin-floor"));
+    floor.args(["exec", own.pid().expect("a running container"), own.id(), "/bin/true"]);
+    let mut contenders = vec![("floor".to_owned(), Contender::new("floor", move || milliseconds(&mut floor)))];
+    contenders.extend(containers.iter().map(Container::contender));
+    vec![options.compare("exec of a static `true` in a running container", options.rounds, contenders)]
+}
+
+fn sleeping(lab: &Lab) -> Bundle {
     let mut bundle = lab.bundle();
     bundle.args(["/bin/sleep", "100000"]);
     bundle.save();
-    let runtimes = runtimes(lab);
-    let containers: Vec<Container> = runtimes.iter().map(|runtime| Container::run(lab, runtime, &bundle)).collect();
-    let mut contenders = Vec::new();
-    for container in &containers {
-        let name = container.runtime.name;
-        contenders.push((name.to_owned(), Contender::new(name, || container.exec())));
-    }
-    Some(options.compare("exec of a static `true` in a running container", options.rounds, contenders))
+    bundle
 }
 
-/// A running container, or why it does not run; deleted when dropped.
-struct Container<'a> {
-    runtime: &'a Runtime,
-    id: String,
-    running: Result<(), String>,
-}
-
-impl<'a> Container<'a> {
-    fn run(lab: &Lab, runtime: &'a Runtime, bundle: &Bundle) -> Self {
-        let id = format!("{}-{}", lab.name(), runtime.name);
-        let running = finish(&mut runtime.command(["run", "--detach", "--bundle", bundle.path_text(), &id]));
-        Self { runtime, id, running }
-    }
-
-    fn exec(&self) -> Result<f64, String> {
-        self.running.clone()?;
-        milliseconds(&mut self.runtime.command(["exec", &self.id, "/bin/true"]))
-    }
-}
-
-impl Drop for Container<'_> {
-    fn drop(&mut self) {
-        if self.running.is_ok()
-            && let Err(error) = finish(&mut self.runtime.command(["delete", "--force", &self.id]))
-        {
-            eprintln!("delete {}: {error}", self.id);
-        }
-    }
+/// What an `exec` costs more than the floor, piece by piece.
+fn above_the_floor(lab: &Lab, options: &Options) -> Vec<Comparison> {
+    let bundle = sleeping(lab);
+    let slim = |runtime: &Runtime| matches!(runtime.name, OWN | "crun");
+    let all = runtimes(lab, options).into_iter().filter(slim);
+    let containers: Vec<Container> = all.map(|runtime| Container::run(lab, runtime, &bundle)).collect();
+    let own = &containers[0];
+    let pid = own.pid().expect("a running container");
+    let arguments = ["exec", pid, own.id(), "/bin/true"];
+    let mut contenders = pieces::contenders(lab, &pieces::EXEC, &own.runtime.root, &arguments);
+    contenders.extend(containers.iter().map(Container::contender));
+    contenders.extend(pieces::crun_start());
+    vec![options.compare(&format!("{}exec of a static `true`", pieces::ABOVE), options.rounds, contenders)]
 }

@@ -32,7 +32,7 @@ fn main() {
     );
 }
 
-fn compare(lab: &Lab, options: &Options, layers: usize) -> Option<Comparison> {
+fn compare(lab: &Lab, options: &Options, layers: usize) -> Vec<Comparison> {
     let layout = lab.directory(&format!("layout-{layers}"));
     image(layers).write_directory(&layout, "bench");
     let (layout, target) = (layout.to_str().expect("plain words"), lab.path("target"));
@@ -60,7 +60,7 @@ fn compare(lab: &Lab, options: &Options, layers: usize) -> Option<Comparison> {
         }
     }
     let title = format!("200 MB in {layers} layer{}", if layers == 1 { "" } else { "s" });
-    Some(options.compare(&title, options.rounds, contenders))
+    vec![options.compare(&title, options.rounds, contenders)]
 }
 
 /// Milliseconds of the command, which finds nothing at the target.

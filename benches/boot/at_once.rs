@@ -1,27 +1,60 @@
 //! Many boots at the same moment.
 
+use std::cell::RefCell;
 use std::process::{Child, Stdio};
 use std::time::Instant;
 
 use pipkin_harness::{Bundle, Lab};
-use pipkin_measure::{Comparison, Contender};
+use pipkin_measure::{Comparison, Row, Samples};
 
 use crate::runtimes::{Runtime, runtimes};
-use crate::side_by_side::Options;
+use crate::side_by_side::{Options, layout, wait_for_all};
 
-/// Milliseconds from the start of the first of `count` containers until the last one has ended: the slowest one's time, and the throughput.
-pub fn compare(lab: &Lab, options: &Options, count: usize) -> Option<Comparison> {
+/// Milliseconds from the start of the first of `count` containers until the last one has ended; how many that makes in a second;
+/// and how long a single one takes among them, with its tail.
+pub fn compare(lab: &Lab, options: &Options, count: usize) -> Vec<Comparison> {
     let bundle = &super::default_bundle(lab);
-    let mut contenders = Vec::new();
-    for runtime in runtimes(lab) {
-        contenders
-            .push((runtime.name.to_owned(), Contender::new(runtime.name, move || once(lab, &runtime, bundle, count))));
-    }
-    let title = format!("{count} boots at once until the last has ended, default configuration");
-    Some(options.compare(&title, (options.rounds / count).max(5), contenders))
+    let singles: RefCell<Vec<(&'static str, Vec<f64>)>> = RefCell::default();
+    let rounds = (options.rounds / count).clamp(5, 20);
+    let contender = |runtime: Runtime| {
+        let singles = &singles;
+        runtime.contender(lab.name(), move |runtime| {
+            let each = once(lab, runtime, bundle, count)?;
+            let last = each.iter().copied().fold(0.0, f64::max);
+            singles.borrow_mut().push((runtime.name, each));
+            Ok(last)
+        })
+    };
+    let contenders = runtimes(lab, options).into_iter().map(contender).collect();
+    let title = format!("{count} boots at once, until the last has ended");
+    let last = options.compare(&title, rounds, contenders);
+    let singles = singles.into_inner();
+    let throughput = last.rows.iter().map(|row| {
+        let per_second = |last: &f64| count as f64 * 1000.0 / last;
+        Row { name: row.name.clone(), samples: row.samples.as_slice().iter().map(per_second).collect() }
+    });
+    let single = last.rows.iter().map(|row| {
+        let own = singles.iter().filter(|(name, _)| *name == row.name);
+        // The first ones were to warm up.
+        let figures: Vec<f64> = own.flat_map(|(_, each)| each).copied().collect();
+        let measured = figures.len().saturating_sub(rounds * count);
+        Row { name: row.name.clone(), samples: figures[measured..].iter().copied().collect::<Samples>() }
+    });
+    let derived = |what: &str, unit: &str, rows: Vec<Row>| Comparison {
+        title: format!("{count} boots at once, {what}{}", layout()),
+        unit: unit.to_owned(),
+        rounds,
+        rows,
+        left_out: Vec::new(),
+    };
+    let more =
+        [derived("throughput", "containers/s", throughput.collect()), derived("each of them", "ms", single.collect())];
+    more.iter().for_each(|comparison| println!("\n{comparison}"));
+    std::iter::once(last).chain(more).collect()
 }
 
-fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle, count: usize) -> Result<f64, String> {
+/// Milliseconds from the start of the first to the end of each, in the order in which they end.
+fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle, count: usize) -> Result<Vec<f64>, String> {
     let started = Instant::now();
     let start = |number: usize| {
         let mut command =
@@ -29,10 +62,11 @@ fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle, count: usize) -> Result<f
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     };
     let children: Vec<Child> = (0..count).map(start).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-    let failed =
-        children.into_iter().filter_map(|mut child| child.wait().ok()).filter(|status| !status.success()).count();
+    let mut times = Vec::with_capacity(count);
+    let failed = wait_for_all(children, || times.push(started.elapsed().as_secs_f64() * 1000.0));
     if failed > 0 {
+        (0..count).for_each(|number| runtime.forget(&format!("{}-{number:02}", lab.name())));
         return Err(format!("{failed} of {count} failed"));
     }
-    Ok(started.elapsed().as_secs_f64() * 1000.0)
+    Ok(times)
 }

@@ -10,38 +10,58 @@ use serde_json::{Value, json};
 use crate::runtimes::{Runtime, runtimes};
 use crate::side_by_side::{Options, milliseconds};
 
-/// The default configuration without a profile, with Docker's default profile, and with that when the cache of filters has
-/// been emptied; ratios are to the first.
-pub fn seccomp(lab: &Lab, options: &Options) -> Option<Comparison> {
+/// The default configuration with Docker's default profile: with whatever the runtimes keep of earlier runs, and with nothing
+/// of them; and what it costs pipkin-runtime more than none.
+pub fn seccomp(lab: &Lab, options: &Options) -> Vec<Comparison> {
     let text = fs::read_to_string(data_file("configs/docker-init-bridge.json")).expect("the test data");
     let docker: Value = serde_json::from_str(&text).expect("JSON");
-    let contender = |name: &'static str, bundle: &Bundle, cached: bool| {
-        let mut own = runtimes(lab).swap_remove(0);
-        if !cached {
-            own.root.set_file_name("not-cached");
-        }
-        let cache = own.root.join("@seccomp");
-        let mut command = own.command(["run", "--bundle", bundle.path_text(), lab.name()]);
-        let boot = move || {
-            if !cached {
-                // Not there the first time.
-                let _ = fs::remove_dir_all(&cache);
-            }
-            milliseconds(&mut command)
-        };
-        (own.name.to_owned(), Contender::new(name, boot))
-    };
     let without = crate::default_bundle(lab);
     let mut with = lab.bundle();
     with.config["linux"]["seccomp"] = docker["linux"]["seccomp"].clone();
     with.args(["/bin/true"]);
     with.save();
-    let contenders = vec![
-        contender("without a profile", &without, true),
-        contender("Docker's profile", &with, true),
-        contender("Docker's profile, not cached", &with, false),
-    ];
-    Some(options.compare("boot, with Docker's seccomp profile and without", options.rounds, contenders))
+    let warm = |runtime: Runtime| runtime.run(&["--bundle", with.path_text()], lab.name());
+    let cold = |runtime: Runtime| cold(lab, runtime, &with);
+    let all = || runtimes(lab, options).into_iter();
+    let own = || all().next().expect("pipkin-runtime is the first");
+    vec![
+        options.compare(
+            "boot, default configuration with Docker's seccomp profile",
+            options.rounds,
+            all().map(warm).collect(),
+        ),
+        options.compare(
+            "boot, default configuration with Docker's seccomp profile, nothing kept of earlier runs",
+            options.share(2),
+            all().map(cold).collect(),
+        ),
+        options.compare(
+            "boot by pipkin-runtime, with Docker's seccomp profile and without",
+            options.rounds,
+            vec![
+                named("without a profile", own().run(&["--bundle", without.path_text()], lab.name())),
+                named("Docker's profile", warm(own())),
+                named("Docker's profile, nothing kept", cold(own())),
+            ],
+        ),
+    ]
+}
+
+fn named<'a>(name: &str, (_, contender): (String, Contender<'a>)) -> (String, Contender<'a>) {
+    (name.to_owned(), contender.named(name))
+}
+
+/// Whatever the runtime keeps of profiles is below its state root (crun: `.cache`): without that it has nothing.
+fn cold<'a>(lab: &'a Lab, runtime: Runtime, bundle: &Bundle) -> (String, Contender<'a>) {
+    let mut command = runtime.command(["run", "--bundle", bundle.path_text(), lab.name()]);
+    runtime.contender(lab.name(), move |runtime| {
+        if let Err(error) = fs::remove_dir_all(&runtime.root)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(format!("remove {}: {error}", runtime.root.display()));
+        }
+        milliseconds(&mut command)
+    })
 }
 
 /// In KiB: what is tried. Every processor keeps a stock of up to 64 pages, so that finer steps would say nothing.
@@ -50,13 +70,13 @@ const LARGEST: usize = 32 * 1024;
 const REPETITIONS: usize = 5;
 
 /// Prints a table: the smallest limit, memory and swap together, under which `true` runs each time.
-pub fn smallest_memory(lab: &Lab, _: &Options) -> Option<Comparison> {
+pub fn smallest_memory(lab: &Lab, options: &Options) -> Vec<Comparison> {
     if !host::has_controller("memory") {
         println!("\nsmallest memory limit: left out, there is no memory controller in this view");
-        return None;
+        return Vec::new();
     }
     println!("\nsmallest linux.resources.memory.limit that runs `true` {REPETITIONS} times of {REPETITIONS}, KiB");
-    for runtime in runtimes(lab) {
+    for runtime in runtimes(lab, options) {
         // Limits are tried by halves: more than the smallest that works works.
         let (mut fails, mut works) = (0, LARGEST / STEP);
         if !boots(lab, &runtime, works * STEP) {
@@ -73,7 +93,7 @@ pub fn smallest_memory(lab: &Lab, _: &Options) -> Option<Comparison> {
         }
         println!("  {:24}{:>10}", runtime.name, works * STEP);
     }
-    None
+    Vec::new()
 }
 
 fn boots(lab: &Lab, runtime: &Runtime, kib: usize) -> bool {

@@ -4,20 +4,18 @@ use std::fs;
 use std::time::Instant;
 
 use pipkin_harness::{Bundle, Lab};
-use pipkin_measure::{Comparison, Contender};
+use pipkin_measure::Comparison;
 use rustix::process::{Pid, WaitOptions, waitpid};
 
 use crate::runtimes::{Runtime, runtimes};
 use crate::side_by_side::{Options, finish};
 
 /// Milliseconds of all three commands, and of the container between them.
-pub fn compare(lab: &Lab, options: &Options) -> Option<Comparison> {
+pub fn compare(lab: &Lab, options: &Options) -> Vec<Comparison> {
     let bundle = &super::default_bundle(lab);
-    let mut contenders = Vec::new();
-    for runtime in runtimes(lab) {
-        contenders.push((runtime.name.to_owned(), Contender::new(runtime.name, move || once(lab, &runtime, bundle))));
-    }
-    Some(options.compare("create + start + delete, default configuration", options.rounds, contenders))
+    let contender = |runtime: Runtime| runtime.contender(lab.name(), move |runtime| once(lab, runtime, bundle));
+    let contenders = runtimes(lab, options).into_iter().map(contender).collect();
+    vec![options.compare("create + start + delete, default configuration", options.share(2), contenders)]
 }
 
 fn once(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<f64, String> {

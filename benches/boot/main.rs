@@ -4,6 +4,7 @@
 //! `make bench`, or `cargo bench --profile dev --bench boot -- --help`; root; `PIPKIN_BIN_DIR` names the release programs.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench that can not be set up must stop, and say where")]
 
+mod above_the_floor;
 mod at_once;
 mod confinement;
 mod lifecycle;
@@ -21,40 +22,40 @@ use pipkin_harness::{Bundle, Lab, host};
 use pipkin_measure::{Comparison, Contender};
 use serde_json::json;
 
-use runtimes::{Runtime, runtimes};
+use runtimes::runtimes;
 use side_by_side::{Options, Setting, milliseconds};
 
 const SETTINGS: &[Setting] = &[
     ("default", default_configuration),
     ("docker", |lab, options| {
-        boot(
-            lab,
-            options,
-            "boot, Docker's configuration with its seccomp profile",
-            &engine_bundle(lab, "docker-init-bridge.json"),
-        )
+        let (bundle, without) = engine_bundle(lab, "docker-init-bridge.json");
+        let title = format!("boot, Docker's configuration with its seccomp profile{without}");
+        boot(lab, options, 1, &title, &bundle)
     }),
+    ("seccomp", confinement::seccomp),
     ("podman", |lab, options| {
-        boot(lab, options, "boot, podman's hardened configuration", &engine_bundle(lab, "podman-hardened.json"))
+        let (bundle, without) = engine_bundle(lab, "podman-hardened.json");
+        boot(lab, options, 2, &format!("boot, podman's hardened configuration{without}"), &bundle)
     }),
     ("userns", |lab, options| {
         let bundle = user_namespace_bundle(lab);
         // Root of the namespace is an ordinary user, whose 200 keys are soon used up: the kernel frees them late.
-        let boot = |runtime| runtime_boot(runtime, &bundle, &["--no-new-keyring", lab.name()]);
+        let arguments = ["--bundle", bundle.path_text(), "--no-new-keyring"];
+        let boot = |runtime: runtimes::Runtime| runtime.run(&arguments, lab.name());
         let title = "boot, default configuration in a user namespace, the caller's session keyring";
-        Some(options.compare(title, options.rounds, runtimes(lab).into_iter().map(boot).collect()))
+        vec![options.compare(title, options.share(2), runtimes(lab, options).into_iter().map(boot).collect())]
     }),
-    ("mounts", |lab, options| boot(lab, options, "boot, 200 more mounts", &surroundings::many_mounts(lab))),
+    ("mounts", |lab, options| boot(lab, options, 4, "boot, 200 more mounts", &surroundings::many_mounts(lab))),
     ("rootfs", |lab, options| {
-        boot(lab, options, "boot, a root file system of 20,000 files", &surroundings::large_rootfs(lab))
+        boot(lab, options, 4, "boot, a root file system of 20,000 files", &surroundings::large_rootfs(lab))
     }),
     ("lifecycle", lifecycle::compare),
     ("at-once-10", |lab, options| at_once::compare(lab, options, 10)),
     ("at-once-50", |lab, options| at_once::compare(lab, options, 50)),
-    ("crowd", surroundings::among_a_thousand),
+    ("crowd", surroundings::in_a_crowd),
     ("memory", memory::report),
-    ("seccomp", confinement::seccomp),
     ("smallest-memory", confinement::smallest_memory),
+    ("above-the-floor", above_the_floor::compare),
 ];
 
 fn main() {
@@ -62,28 +63,21 @@ fn main() {
 }
 
 /// Everybody, those included that do less and so cost less; ratios are to the floor.
-fn default_configuration(lab: &Lab, options: &Options) -> Option<Comparison> {
+fn default_configuration(lab: &Lab, options: &Options) -> Vec<Comparison> {
     let bundle = default_bundle(lab);
     let mut contenders = floor(lab, &bundle);
-    contenders.extend(runtime_boots(lab, &bundle));
-    Some(options.compare("boot, default configuration", options.rounds, contenders))
+    contenders.extend(runtime_boots(lab, options, &bundle));
+    vec![options.compare("boot, default configuration", options.rounds, contenders)]
 }
 
-/// `run` of the bundle by every runtime; ratios are to pipkin's.
-fn boot(lab: &Lab, options: &Options, title: &str, bundle: &Bundle) -> Option<Comparison> {
-    Some(options.compare(title, options.rounds, runtime_boots(lab, bundle)))
+/// `run` of the bundle by every runtime, in that part of the rounds; ratios are to pipkin's.
+fn boot(lab: &Lab, options: &Options, part: usize, title: &str, bundle: &Bundle) -> Vec<Comparison> {
+    vec![options.compare(title, options.share(part), runtime_boots(lab, options, bundle))]
 }
 
-fn runtime_boots<'a>(lab: &'a Lab, bundle: &'a Bundle) -> Vec<(String, Contender<'a>)> {
-    runtimes(lab).into_iter().map(|runtime| runtime_boot(runtime, bundle, &[lab.name()])).collect()
-}
-
-/// Milliseconds of `run` of the bundle, the whole program; `last` are the last arguments.
-fn runtime_boot<'a>(runtime: Runtime, bundle: &Bundle, last: &[&str]) -> (String, Contender<'a>) {
-    let mut command = runtime.command(["run", "--bundle", bundle.path_text()]);
-    command.args(last);
-    let name = runtime.name;
-    (name.to_owned(), Contender::new(name, move || milliseconds(&mut command)))
+fn runtime_boots<'a>(lab: &'a Lab, options: &Options, bundle: &Bundle) -> Vec<(String, Contender<'a>)> {
+    let boot = |runtime: runtimes::Runtime| runtime.run(&["--bundle", bundle.path_text()], lab.name());
+    runtimes(lab, options).into_iter().map(boot).collect()
 }
 
 /// What costs less because it does less: the floor, bubblewrap, and no container at all.
@@ -113,15 +107,34 @@ pub fn default_bundle(lab: &Lab) -> Bundle {
     bundle
 }
 
-fn engine_bundle(lab: &Lab, file: &str) -> Bundle {
+/// An engine's configuration without the limits for which this view has no controllers, for all contenders alike, and what to
+/// say of that in the heading.
+fn engine_bundle(lab: &Lab, file: &str) -> (Bundle, String) {
     let mut bundle = lab.bundle();
     bundle.engine_configuration(file);
     bundle.config["process"]["terminal"] = json!(false);
     bundle.config["linux"]["cgroupsPath"] = json!(format!("/{}", lab.name()));
-    bundle.drop_limits_without_controller();
+    let mut left_out = Vec::new();
+    if let Some(resources) = bundle.config["linux"]["resources"].as_object_mut() {
+        let controllers = [("memory", "memory"), ("cpu", "cpu"), ("pids", "pids"), ("blockIO", io_controller())];
+        for (section, controller) in controllers {
+            if !host::has_controller(controller) && resources.remove(section).is_some() {
+                left_out.push(section);
+            }
+        }
+    }
+    let without = match left_out.as_slice() {
+        [] => String::new(),
+        sections => format!(" (without {}: no such controllers here)", sections.join(", ")),
+    };
     bundle.args(["/bin/true"]);
     bundle.save();
-    bundle
+    (bundle, without)
+}
+
+/// What limits block devices is called differently on version 2.
+fn io_controller() -> &'static str {
+    if host::view() == host::View::V2 { "io" } else { "blkio" }
 }
 
 fn user_namespace_bundle(lab: &Lab) -> Bundle {

@@ -8,27 +8,25 @@ use pipkin_measure::Comparison;
 use crate::runtimes::{Runtime, runtimes};
 use crate::side_by_side::{Options, finish};
 
-/// Prints a table. kB, private: what would be free without it.
-pub fn report(lab: &Lab, _: &Options) -> Option<Comparison> {
-    println!(
-        "\nmemory, kB: peak of `run` (resident), held by a created container, held by `run` while its program runs (private)"
-    );
-    println!("  {:24}{:>10}{:>10}{:>10}", "", "peak", "created", "running");
-    for runtime in runtimes(lab) {
-        match figures(lab, &runtime) {
-            Ok([peak, created, running]) => println!("  {:24}{peak:>10}{created:>10}{running:>10}", runtime.name),
-            Err(error) => println!("  {}: left out: {error}", runtime.name),
-        }
-    }
-    None
-}
-
-fn figures(lab: &Lab, runtime: &Runtime) -> Result<[u64; 3], String> {
-    let bundle = super::default_bundle(lab);
+/// In kB, private: what would be free without it.
+pub fn report(lab: &Lab, options: &Options) -> Vec<Comparison> {
+    let bundle = &super::default_bundle(lab);
     let mut sleeping = lab.bundle();
     sleeping.args(["/bin/sleep", "100000"]);
     sleeping.save();
-    Ok([peak(lab, runtime, &bundle)?, created(lab, runtime, &bundle)?, running(lab, runtime, &sleeping)?])
+    type Figure = fn(&Lab, &Runtime, &Bundle) -> Result<u64, String>;
+    let all: [(&str, Figure, &Bundle); 3] = [
+        ("memory: peak of `run` (resident, its largest process)", peak, bundle),
+        ("memory: held by a created container (private)", created, bundle),
+        ("memory: held by `run` while its program runs (private)", running, &sleeping),
+    ];
+    let compare = |(title, figure, bundle): (&str, Figure, &Bundle)| {
+        let contender = |runtime: Runtime| {
+            runtime.contender(lab.name(), move |runtime| figure(lab, runtime, bundle).map(|figure| figure as f64))
+        };
+        options.compare_in("kB", title, 5, runtimes(lab, options).into_iter().map(contender).collect())
+    };
+    all.map(compare).into()
 }
 
 /// The largest resident set of any process of `run`, by GNU time (its 1 MB is the least that it can see).

@@ -5,7 +5,7 @@ use std::fs;
 use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::Comparison;
 
-use crate::runtimes::Runtime;
+use crate::runtimes::{Runtime, runtimes};
 use crate::side_by_side::{Options, finish, states};
 
 const CROWD: usize = 1000;
@@ -34,20 +34,25 @@ pub fn large_rootfs(lab: &Lab) -> Bundle {
     bundle
 }
 
-/// A boot where a thousand containers of the same runtime are running already, against the same where there are none.
-pub fn among_a_thousand(lab: &Lab, options: &Options) -> Option<Comparison> {
+/// A boot where one container runs already, and where a thousand do. They are pipkin-runtime's, which finds them in its state root;
+/// the others have an empty one, and share the kernel with them.
+pub fn in_a_crowd(lab: &Lab, options: &Options) -> Vec<Comparison> {
     let bundle = &super::default_bundle(lab);
-    let runtime =
-        |name, root: &str| Runtime { name, path: lab.product_path("pipkin-runtime"), root: states(lab).join(root) };
-    let alone = runtime("pipkin-runtime", "state-alone");
-    let crowded = runtime("pipkin-runtime, 1,000 there", "state-crowd");
-    let crowd = Crowd::new(lab, crowded.clone());
-    let boot = |runtime| ("pipkin-runtime".to_owned(), super::runtime_boot(runtime, bundle, &[lab.name()]).1);
-    let contenders = [alone, crowded].map(boot).into();
-    let title = "boot among 1,000 running containers, default configuration";
-    let comparison = options.compare(title, options.rounds, contenders);
-    drop(crowd);
-    Some(comparison)
+    let among = |count: usize| {
+        let mut all = runtimes(lab, options);
+        all[0].root = states(lab).join(format!("crowd-{count}"));
+        let crowd = Crowd::new(lab, all[0].clone(), count);
+        let boot = |runtime: Runtime| runtime.run(&["--bundle", bundle.path_text()], lab.name());
+        let contenders = all.into_iter().map(boot).collect();
+        let title = match count {
+            1 => "boot beside 1 running container".to_owned(),
+            count => format!("boot beside {count} running containers"),
+        };
+        let comparison = options.compare(&title, options.share(2), contenders);
+        drop(crowd);
+        comparison
+    };
+    [1, CROWD].map(among).into()
 }
 
 /// Running containers, deleted when dropped.
@@ -57,12 +62,12 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn new(lab: &Lab, runtime: Runtime) -> Self {
+    fn new(lab: &Lab, runtime: Runtime, count: usize) -> Self {
         let mut bundle = lab.bundle();
         bundle.args(["/bin/sleep", "100000"]);
         bundle.save();
         let mut crowd = Self { runtime, ids: Vec::new() };
-        for number in 0..CROWD {
+        for number in 0..count {
             let id = format!("{}-crowd-{number:04}", lab.name());
             crowd.ids.push(id.clone());
             finish(&mut crowd.runtime.command(["run", "--detach", "--bundle", bundle.path_text(), &id]))

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub use chart::svg;
 pub use place::in_memory;
 pub use samples::{Samples, Spread};
-pub use table::markdown;
+pub use table::short;
 
 /// Something to measure: a name, and a closure that does it once and gives the figure, in the comparison's unit.
 pub struct Contender<'a> {
@@ -27,6 +27,12 @@ impl<'a> Contender<'a> {
     /// A contender; the closure's error says why it can not take part.
     pub fn new(name: impl Into<String>, once: impl FnMut() -> Result<f64, String> + 'a) -> Self {
         Self { name: name.into(), once: Box::new(once) }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 }
 
@@ -56,10 +62,10 @@ pub struct Comparison {
 
 impl Comparison {
     /// Lets each contender warm up by one to three runs, which also find those that can not do the work here, and then run `rounds` times in
-    /// turn.
+    /// turn. One that fails later is left out from then on, with all of its figures: they are of runs that others did not have.
     ///
     /// # Errors
-    /// When a contender that could do the work fails later: a figure of a failed run is worth nothing.
+    /// When the first contender, whom the others are compared with, fails after it could do the work.
     pub fn run(
         title: impl Into<String>,
         unit: &str,
@@ -74,16 +80,31 @@ impl Comparison {
                 Err(error) => left_out.push((contender.name, error)),
             }
         }
-        let count = able.len();
         for round in 0..rounds {
+            let count = able.len();
+            let mut failed = None;
             for turn in 0..count {
                 // Everybody comes after everybody in the end.
-                let (contender, samples) = &mut able[(turn + round) % count];
-                let sample = (contender.once)()
-                    .map_err(|error| format!("{} failed in round {round}: {error}", contender.name))?;
-                samples.push(sample);
+                let at = (turn + round) % count;
+                let (contender, samples) = &mut able[at];
+                match (contender.once)() {
+                    Ok(sample) => samples.push(sample),
+                    Err(error) => failed = Some((at, format!("failed in round {round}: {error}"))),
+                }
+            }
+            match failed {
+                Some((0, error)) => return Err(format!("{} {error}", able[0].0.name)),
+                Some((at, error)) => left_out.push((able.remove(at).0.name, error)),
+                None => {}
             }
         }
+        // Of two that failed in one round the other one has a figure less.
+        let complete = |(contender, samples): &(Contender<'_>, Samples)| {
+            let complete = samples.as_slice().len() == rounds;
+            (!complete).then(|| (contender.name.clone(), "failed once".to_owned()))
+        };
+        left_out.extend(able.iter().filter_map(complete));
+        able.retain(|(_, samples)| samples.as_slice().len() == rounds);
         let rows = able.into_iter().map(|(contender, samples)| Row { name: contender.name, samples }).collect();
         Ok(Self { title: title.into(), unit: unit.to_owned(), rounds, rows, left_out })
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Comparison, machine};
+use crate::Comparison;
 
 impl fmt::Display for Comparison {
     /// A line for each contender: median, quartiles, extremes, and the ratio to the first contender with its quartiles. "at best" compares
@@ -29,45 +29,8 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// A table in Markdown for each comparison, under a line that names the machine; ratios are to the first contender.
-pub fn markdown(comparisons: &[Comparison]) -> String {
-    let machine = machine();
-    let field = |name: &str| machine[name].as_str().unwrap_or_default().to_owned();
-    let load = field("loadavg");
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    let mut text = format!(
-        "{}, {} processors, Linux {}; load averages at the end {}.\n",
-        field("processor"),
-        machine["processors"],
-        field("kernel"),
-        load.join(", ")
-    );
-    for comparison in comparisons {
-        text.push_str(&table(comparison));
-    }
-    text
-}
-
-fn table(comparison: &Comparison) -> String {
-    let Some(first) = comparison.rows.first() else { return String::new() };
-    let mut text = format!(
-        "\n| {}, {} | median | quartiles | minimum | times {} | at best |\n|---|---|---|---|---|---|\n",
-        comparison.title, comparison.unit, first.name
-    );
-    for row in &comparison.rows {
-        let spread = row.samples.spread();
-        let [median, quarter, three_quarters, minimum] =
-            [spread.median, spread.quarter, spread.three_quarters, spread.minimum].map(short);
-        let ratios = comparison.ratio(row).map_or("| | |".to_owned(), |ratio| {
-            format!("| {:.2} | {:.2} |", ratio.spread().median, spread.minimum / first.samples.spread().minimum)
-        });
-        text.push_str(&format!("| {} | {median} | {quarter} to {three_quarters} | {minimum} {ratios}\n", row.name));
-    }
-    text
-}
-
 /// Three significant digits or more, without an exponent.
-pub(crate) fn short(figure: f64) -> String {
+pub fn short(figure: f64) -> String {
     match figure.abs() {
         size if size >= 100.0 => format!("{figure:.0}"),
         size if size >= 10.0 => format!("{figure:.1}"),
@@ -96,23 +59,25 @@ mod tests {
         let text = comparison.to_string();
         assert!(text.contains("1.50 (1.50-1.50)") && text.contains("absent: left out: not installed"), "{text}");
         assert_eq!(comparison.json()["rows"][1]["times_the_first"]["median"], 1.5);
-        let table = crate::markdown(std::slice::from_ref(&comparison));
-        assert!(
-            table.contains("| boot, ms |") && table.contains("\n| a | 2.00 | 2.00 to 2.00 | 2.00 | | |\n"),
-            "{table}"
-        );
-        assert!(table.contains("\n| b | 3.00 | 3.00 to 3.00 | 3.00 | 1.50 | 1.50 |\n"), "{table}");
         assert_eq!(Comparison::from_json(&comparison.json()), Some(comparison));
     }
 
     #[test]
-    fn a_contender_that_fails_later_ends_the_comparison() {
-        let mut left = 3;
-        let fails = Contender::new("weak", move || {
-            left -= 1;
-            if left == 0 { Err("tired".to_owned()) } else { Ok(1.0) }
-        });
-        let error = Comparison::run("boot", "ms", 2, vec![fails]).err();
+    fn a_contender_that_fails_later_is_left_out_and_the_first_one_ends_the_comparison() {
+        let weak = || {
+            let mut left = 3;
+            Contender::new("weak", move || {
+                left -= 1;
+                if left == 0 { Err("tired".to_owned()) } else { Ok(1.0) }
+            })
+        };
+        let strong = |name| Contender::new(name, || Ok(1.0));
+        let error = Comparison::run("boot", "ms", 2, vec![weak(), strong("strong")]).err();
         assert_eq!(error.as_deref(), Some("weak failed in round 1: tired"));
+        let all = vec![strong("first"), weak(), strong("last")];
+        let comparison = Comparison::run("boot", "ms", 3, all).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(comparison.left_out, [("weak".to_owned(), "failed in round 2: tired".to_owned())]);
+        let figures = comparison.rows.iter().map(|row| (row.name.as_str(), row.samples.as_slice().len()));
+        assert_eq!(figures.collect::<Vec<_>>(), [("first", 3), ("last", 3)]);
     }
 }
