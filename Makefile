@@ -4,15 +4,16 @@ PREFIX ?= /usr/local
 CARGO ?= cargo
 TARGET_DIR ?= $(or $(CARGO_TARGET_DIR),target)
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+comma := ,
 BIN := $(TARGET_DIR)/$(TRIPLE)/release
 BASH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: help build run test test-vm bench bench-docs bench-icount docs install uninstall
+.PHONY: help build run test test-vm bench bench-docs bench-report bench-icount docs install uninstall
 
 help: ## List these commands
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 build: ## Build the three programs
 	$(CARGO) build --release --locked
@@ -26,19 +27,28 @@ test: ## Everything that is checked: format, lints, unit tests, containers on bo
 test-vm: ## The last part of it alone: pure cgroup v2 with all controllers, systemd, AppArmor, in an emulated machine
 	@CARGO="$(CARGO)" tests/vm/run.sh
 
+# Where crun and youki are, if they are not installed: USR=DIR and PEERS=DIR.
+BENCH_PEERS = $(if $(USR),--usr "$(USR)") $(if $(PEERS),--peers "$(PEERS)")
+BENCH = PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench
+
 bench: ## Boot, exec, loading of images, the init: side by side with other runtimes and with the kernel's own price (root)
 	$(CARGO) build --release --locked --workspace
-	for bench in boot exec init unpack; do \
-		PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench $$bench || exit; \
-	done
+	$(BENCH) boot -- $(BENCH_PEERS)
+	$(BENCH) exec -- $(BENCH_PEERS)
+	$(BENCH) unpack
+	$(BENCH) init
 
-bench-docs: ## Put figures and chart anew into docs/benchmarks.md: a few minutes on a quiet machine (root; USR=DIR: crun's /usr)
+bench-docs: ## Put figures and chart anew into docs/benchmarks.md: a quarter of an hour on a quiet machine (root)
 	$(CARGO) build --release --locked --workspace
-	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench boot -- --rounds 200 \
-		--settings default,docker,userns,lifecycle,seccomp $(if $(USR),--usr "$(USR)") \
+	mkdir -p "$(TARGET_DIR)/bench"
+	$(BENCH) boot -- --rounds 150 $(BENCH_PEERS) --json "$(abspath $(TARGET_DIR))/bench/boot.json"
+	$(BENCH) exec -- --rounds 200 $(BENCH_PEERS) --json "$(abspath $(TARGET_DIR))/bench/exec.json"
+	$(BENCH) unpack -- --rounds 3 --json "$(abspath $(TARGET_DIR))/bench/unpack.json"
+	@$(MAKE) --no-print-directory bench-report
+
+bench-report: ## The same from the figures of the last `make bench-docs`, without measuring
+	$(BENCH) boot -- --from $(subst $() ,$(comma),$(foreach bench,boot exec unpack,$(abspath $(TARGET_DIR))/bench/$(bench).json)) \
 		--markdown "$(CURDIR)/docs/benchmarks.md" --svg "$(CURDIR)/docs/benchmarks.svg"
-	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench exec -- --rounds 300 \
-		$(if $(USR),--usr "$(USR)") --markdown "$(CURDIR)/docs/benchmarks.md"
 
 bench-icount: ## Instructions of a boot, in an emulated machine: the same however busy this one is (root)
 	$(CARGO) build --release --locked --workspace

@@ -21,7 +21,7 @@ const SIZE: usize = 200_000_000;
 const FILE: usize = 50_000;
 
 fn main() {
-    side_by_side::run(
+    side_by_side::run_anywhere(
         "unpack",
         5,
         &[
@@ -59,7 +59,7 @@ fn compare(lab: &Lab, options: &Options, layers: usize) -> Vec<Comparison> {
             ),
         }
     }
-    let title = format!("200 MB in {layers} layer{}", if layers == 1 { "" } else { "s" });
+    let title = format!("loading an image of 200 MB in {layers} layer{}", if layers == 1 { "" } else { "s" });
     vec![options.compare(&title, options.rounds, contenders)]
 }
 

@@ -8,14 +8,14 @@ use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Row, Samples};
 
 use crate::runtimes::{Runtime, runtimes};
-use crate::side_by_side::{Options, layout, wait_for_all};
+use crate::side_by_side::{Options, wait_for_all};
 
 /// Milliseconds from the start of the first of `count` containers until the last one has ended; how many that makes in a second;
 /// and how long a single one takes among them, with its tail.
 pub fn compare(lab: &Lab, options: &Options, count: usize) -> Vec<Comparison> {
     let bundle = &super::default_bundle(lab);
     let singles: RefCell<Vec<(&'static str, Vec<f64>)>> = RefCell::default();
-    let rounds = (options.rounds / count).clamp(5, 20);
+    let rounds = (options.rounds / count).clamp(5, 40);
     let contender = |runtime: Runtime| {
         let singles = &singles;
         runtime.contender(lab.name(), move |runtime| {
@@ -26,7 +26,8 @@ pub fn compare(lab: &Lab, options: &Options, count: usize) -> Vec<Comparison> {
         })
     };
     let contenders = runtimes(lab, options).into_iter().map(contender).collect();
-    let title = format!("{count} boots at once, until the last has ended");
+    let boots = if count == 1 { "1 boot".to_owned() } else { format!("{count} boots") };
+    let title = format!("{boots} at once, until the last has ended");
     let last = options.compare(&title, rounds, contenders);
     let singles = singles.into_inner();
     let throughput = last.rows.iter().map(|row| {
@@ -41,7 +42,7 @@ pub fn compare(lab: &Lab, options: &Options, count: usize) -> Vec<Comparison> {
         Row { name: row.name.clone(), samples: figures[measured..].iter().copied().collect::<Samples>() }
     });
     let derived = |what: &str, unit: &str, rows: Vec<Row>| Comparison {
-        title: format!("{count} boots at once, {what}{}", layout()),
+        title: format!("{boots} at once, {what}{}", options.layout),
         unit: unit.to_owned(),
         rounds,
         rows,

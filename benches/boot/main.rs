@@ -50,6 +50,7 @@ const SETTINGS: &[Setting] = &[
         boot(lab, options, 4, "boot, a root file system of 20,000 files", &surroundings::large_rootfs(lab))
     }),
     ("lifecycle", lifecycle::compare),
+    ("at-once-1", |lab, options| at_once::compare(lab, options, 1)),
     ("at-once-10", |lab, options| at_once::compare(lab, options, 10)),
     ("at-once-50", |lab, options| at_once::compare(lab, options, 50)),
     ("crowd", surroundings::in_a_crowd),

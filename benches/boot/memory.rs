@@ -61,7 +61,8 @@ fn running(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String>
         fs::read_to_string(format!("/proc/{}/comm", pid.trim())).is_ok_and(|name| name.trim() == "sleep")
     });
     let figure = private(&child.id().to_string());
-    finish(&mut runtime.command(["delete", "--force", lab.name()]))?;
+    // `run` deletes it as well, and may be the first.
+    runtime.forget(lab.name());
     child.wait().map_err(|error| error.to_string())?;
     figure
 }

@@ -22,11 +22,11 @@ pub use timing::{finish, milliseconds, wait_for_all};
 /// Something that is measured on each cgroup layout: its name for `--settings`, and the measuring.
 pub type Setting = (&'static str, fn(&Lab, &Options) -> Vec<Comparison>);
 
-/// Behind a comparison's title: where it was measured.
+/// The cgroup layouts, as they are in titles.
 pub const LAYOUTS: [&str; 2] = [", hybrid cgroups", ", cgroup v2"];
 
-/// The present layout.
-pub fn layout() -> &'static str {
+/// The present one.
+fn layout() -> &'static str {
     LAYOUTS[usize::from(host::view() == View::V2)]
 }
 
@@ -47,7 +47,7 @@ impl Options {
         let asked = |name: &str| self.contenders.is_empty() || self.contenders.iter().any(|asked| asked == name);
         let contenders =
             contenders.into_iter().filter(|(name, _)| asked(name)).map(|(_, contender)| contender).collect();
-        let comparison = Comparison::run(format!("{title}{}", layout()), unit, rounds, contenders);
+        let comparison = Comparison::run(format!("{title}{}", self.layout), unit, rounds, contenders);
         let comparison = comparison.unwrap_or_else(|error| panic!("{title}: {error}"));
         println!("\n{comparison}");
         for (name, why) in &comparison.left_out {
@@ -61,7 +61,16 @@ impl Options {
 ///
 /// `rounds` is what `--rounds` is when it is not given.
 pub fn run(bench: &str, rounds: usize, settings: &[Setting]) {
-    let options = Options::parse(bench, rounds, settings);
+    measure_and_write(bench, settings, Options::parse(bench, rounds, settings));
+}
+
+/// The same for what has nothing to do with cgroups: once.
+pub fn run_anywhere(bench: &str, rounds: usize, settings: &[Setting]) {
+    let options = Options { one_view: true, layout: "", ..Options::parse(bench, rounds, settings) };
+    measure_and_write(bench, settings, options);
+}
+
+fn measure_and_write(bench: &str, settings: &[Setting], options: Options) {
     let documents = if options.from.is_empty() {
         let Some(comparisons) = measure(&options, settings) else { return };
         vec![document(bench, &comparisons)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Setting;
+use super::{Setting, layout};
 
 /// What a bench's command line says.
 pub struct Options {
@@ -24,6 +24,8 @@ pub struct Options {
     pub peers: Option<PathBuf>,
     /// Measure in the present view alone; set for the copy of itself that runs in the pure-v2 view.
     pub one_view: bool,
+    /// Behind a comparison's title: where it was measured.
+    pub layout: &'static str,
 }
 
 const USAGE: &str = "\
@@ -53,6 +55,7 @@ impl Options {
             usr: None,
             peers: None,
             one_view: false,
+            layout: layout(),
         };
         let list = |text: String| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut words = std::env::args().skip(1);

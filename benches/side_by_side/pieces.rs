@@ -78,6 +78,13 @@ pub const EXEC: [Piece; 4] = [
     ),
 ];
 
+/// What is left.
+const ITSELF: Piece = Piece(
+    "",
+    "the program itself: command line, JSON, checks, plan, the page faults of 3 MB",
+    "every mistake is found before anything is made",
+);
+
 const CRUN_START: &str = "crun --version";
 
 /// The floor, and the floor with ever more pieces; `rest` are the floor's last arguments.
@@ -114,30 +121,32 @@ pub fn state_directory(lab: &Lab) -> std::path::PathBuf {
     directory
 }
 
-/// Each line is the median of the differences to the line before, round by round.
+/// Each line is what is added to the line before: the median of the differences round by round, and the difference of the minima,
+/// which is what is left of it on a busy machine.
 pub fn table(comparison: &Comparison) -> String {
     let title = comparison.title.trim_start_matches(ABOVE);
     let row = |name: &str| comparison.rows.iter().find(|row| row.name == name);
     let (Some(floor), Some(own)) = (row("floor"), row("pipkin-runtime")) else { return String::new() };
-    let mut text = format!("\n| {title} | us | what for |\n|---|---|---|\n");
-    let _ = writeln!(text, "| the floor | {:.0} | |", median(floor) * 1000.0);
-    let (mut sum, mut last) = (0.0, floor);
-    for piece in std::iter::once(&OWN_START).chain(if title.starts_with("boot") { &BOOT[..] } else { &EXEC[..] }) {
-        let Some(with) = row(piece.1) else { continue };
-        let difference = between(last, with);
-        sum += difference;
+    let mut text = format!("\n| {title} | us | at best | what for |\n|---|---|---|---|\n");
+    let mut line = |name: &str, [us, best]: [f64; 2], why: &str, sign: bool| {
+        let _ = match sign {
+            true => writeln!(text, "| {name} | {us:+.0} | {best:+.0} | {why} |"),
+            false => writeln!(text, "| {name} | {us:.0} | {best:.0} | {why} |"),
+        };
+    };
+    line("the floor", [median(floor), minimum(floor)].map(|ms| ms * 1000.0), "", false);
+    let (mut sum, mut last) = ([0.0, 0.0], floor);
+    let all = std::iter::once(&OWN_START).chain(if title.starts_with("boot") { &BOOT[..] } else { &EXEC[..] });
+    let steps = all.filter_map(|piece| Some((row(piece.1)?, piece.1, piece.2)));
+    for (with, name, why) in steps.chain([(own, ITSELF.1, ITSELF.2)]) {
+        let added = between(last, with);
+        sum = [sum[0] + added[0], sum[1] + added[1]];
         last = with;
-        let _ = writeln!(text, "| {} | {difference:+.0} | {} |", piece.1, piece.2);
+        line(name, added, why, true);
     }
-    let rest = between(last, own);
-    sum += rest;
-    let _ = writeln!(
-        text,
-        "| the program itself: command line, JSON, checks, plan, the page faults of 3 MB | {rest:+.0} | every mistake is found before anything is made |"
-    );
-    let _ = writeln!(text, "| **sum** | **{sum:+.0}** | measured: {:+.0} |", between(floor, own));
-    let _ =
-        writeln!(text, "| pipkin-runtime | {:.0} | {:.2} times the floor |", median(own) * 1000.0, ratio(own, floor));
+    line("**sum**", sum, "", true);
+    let why = format!("{:.2} times the floor", ratio(own, floor));
+    line("pipkin-runtime minus floor, as measured", between(floor, own), &why, true);
     if let Some(crun) = row("crun") {
         text += &of_crun(comparison, title, floor, crun, own);
     }
@@ -147,29 +156,29 @@ pub fn table(comparison: &Comparison) -> String {
 /// What can be had of a peer's time at all.
 fn of_crun(comparison: &Comparison, title: &str, floor: &Row, crun: &Row, own: &Row) -> String {
     let (wish, wanted) =
-        if title.starts_with("boot") { ("2.1 times faster than it", 1.0 / 2.1) } else { ("0.45 of that", 0.45) };
-    let goal = median(crun) * wanted * 1000.0;
-    let room = goal - median(floor) * 1000.0;
+        if title.starts_with("boot") { ("2.1 times faster", 1.0 / 2.1) } else { ("0.45 of its time", 0.45) };
+    let figures = |of: fn(&Row) -> f64, name: &str| {
+        let (goal, floor) = (of(crun) * wanted * 1000.0, of(floor) * 1000.0);
+        let place = if goal < floor { "less" } else { "more" };
+        format!("{goal:.0} us, {:.0} {place} than the floor takes ({name})", (goal - floor).abs())
+    };
     let mut text = format!(
-        "\ncrun takes {} ms, {:.2} times the floor: {:+.0} us",
+        "\ncrun takes {} ms, {:.2} times the floor: {:+.0} us ({:+.0} at best)",
         short(median(crun)),
         ratio(crun, floor),
-        between(floor, crun)
+        between(floor, crun)[0],
+        between(floor, crun)[1]
     );
     if let Some(start) = comparison.rows.iter().find(|row| row.name == CRUN_START) {
-        let _ = write!(
-            text,
-            ", and its start alone, with its libraries, takes {:.0} us (`{CRUN_START}`)",
-            median(start) * 1000.0
-        );
+        let _ =
+            write!(text, ". Its start alone, with its libraries, is {:.0} us (`{CRUN_START}`)", median(start) * 1000.0);
     }
-    let place = if room < 0.0 { "less" } else { "more" };
     let _ = writeln!(
         text,
-        ". {wish} would be {goal:.0} us, which is {:.0} us {place} than the floor; pipkin-runtime takes {:.2} of crun's time, 1/{:.2}.",
-        room.abs(),
-        ratio(own, crun),
-        ratio(crun, own)
+        ". {wish} would be {}, {}. pipkin-runtime takes {:.2} of crun's time.",
+        figures(median, "medians"),
+        figures(minimum, "minima"),
+        ratio(own, crun)
     );
     text
 }
@@ -178,10 +187,15 @@ fn median(row: &Row) -> f64 {
     row.samples.spread().median
 }
 
-/// Microseconds that the second takes more than the first.
-fn between(first: &Row, second: &Row) -> f64 {
+fn minimum(row: &Row) -> f64 {
+    row.samples.spread().minimum
+}
+
+/// Microseconds that the second takes more: the median round by round, and of the minima.
+fn between(first: &Row, second: &Row) -> [f64; 2] {
     let pairs = first.samples.as_slice().iter().zip(second.samples.as_slice());
-    pairs.map(|(first, second)| (second - first) * 1000.0).collect::<pipkin_measure::Samples>().spread().median
+    let differences: pipkin_measure::Samples = pairs.map(|(first, second)| second - first).collect();
+    [differences.spread().median, minimum(second) - minimum(first)].map(|ms| ms * 1000.0)
 }
 
 fn ratio(row: &Row, to: &Row) -> f64 {

@@ -11,7 +11,6 @@ use super::{LAYOUTS, Options};
 
 /// The columns of the table of everything.
 const CONTENDERS: [&str; 5] = ["floor", "pipkin-runtime", "crun", "runc", "youki"];
-const OWN: &str = "pipkin-runtime";
 
 /// The beginnings of the titles that are in the chart: all would not fit on a page.
 const CHART: [&str; 4] = [
@@ -88,30 +87,49 @@ fn summary(comparisons: &[&Comparison]) -> String {
         let heading = layout.trim_start_matches(", ");
         let lines: Vec<String> = comparisons
             .iter()
-            .filter_map(|comparison| line(comparison, comparison.title.strip_suffix(layout)?))
+            .filter_map(|comparison| line(comparison, comparison.title.strip_suffix(layout)?, &CONTENDERS))
             .collect();
-        if !lines.is_empty() {
-            text += &format!("| {heading} | {} |\n|---|{}\n", CONTENDERS.join(" | "), "---|".repeat(CONTENDERS.len()));
-            text += &lines.concat();
-            text.push('\n');
-        }
+        text += &table(heading, &CONTENDERS, &lines);
+    }
+    // What is measured once has contenders of its own.
+    let anywhere: Vec<&&Comparison> = comparisons
+        .iter()
+        .filter(|comparison| LAYOUTS.iter().all(|layout| !comparison.title.ends_with(layout)))
+        .collect();
+    if let Some(first) = anywhere.first() {
+        let columns: Vec<&str> = first.rows.iter().map(|row| row.name.as_str()).collect();
+        let lines: Vec<String> =
+            anywhere.iter().filter_map(|comparison| line(comparison, &comparison.title, &columns)).collect();
+        text += &table("", &columns, &lines);
     }
     text
 }
 
-fn line(comparison: &Comparison, title: &str) -> Option<String> {
+fn table(heading: &str, columns: &[&str], lines: &[String]) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("| {heading} | {} |\n|---|{}\n{}\n", columns.join(" | "), "---|".repeat(columns.len()), lines.concat())
+}
+
+fn line(comparison: &Comparison, title: &str, columns: &[&str]) -> Option<String> {
     let row = |name: &str| comparison.rows.iter().find(|row| row.name == name);
-    let own = row(OWN)?;
+    let own = comparison.rows.iter().find(|row| is_own(row) && columns.contains(&row.name.as_str()))?;
     if comparison.rows.len() < 2 {
         return None;
     }
     let cell = |name: &&str| match row(name) {
         None => String::new(),
-        Some(row) if row.name == OWN => format!("**{}**", short(row.samples.spread().median)),
+        Some(row) if is_own(row) => format!("**{}**", short(row.samples.spread().median)),
         Some(row) => format!("{} ({})", short(row.samples.spread().median), times(row, own)),
     };
-    let cells: Vec<String> = CONTENDERS.iter().map(cell).collect();
+    let cells: Vec<String> = columns.iter().map(cell).collect();
     Some(format!("| {title}, {} | {} |\n", comparison.unit, cells.join(" | ")))
+}
+
+/// Ours.
+fn is_own(row: &Row) -> bool {
+    row.name.starts_with("pipkin")
 }
 
 /// Two digits say more than noise.
