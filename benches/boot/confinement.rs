@@ -8,7 +8,7 @@ use pipkin_measure::{Comparison, Contender};
 use serde_json::{Value, json};
 
 use crate::runtimes::{Runtime, runtimes};
-use crate::side_by_side::{Options, milliseconds};
+use crate::side_by_side::{Options, milliseconds_in_a_few_attempts};
 
 /// The default configuration with Docker's default profile: with whatever the runtimes keep of earlier runs, and with nothing
 /// of them; and what it costs pipkin-runtime more than none.
@@ -60,7 +60,7 @@ fn cold<'a>(lab: &'a Lab, runtime: Runtime, bundle: &Bundle) -> (String, Contend
         {
             return Err(format!("remove {}: {error}", runtime.root.display()));
         }
-        milliseconds(&mut command)
+        milliseconds_in_a_few_attempts(&mut command, || runtime.forget(lab.name()))
     })
 }
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub use options::Options;
 #[allow(unused_imports, reason = "each bench uses a part of it")]
-pub use timing::{finish, milliseconds, wait_for_all};
+pub use timing::{finish, milliseconds, milliseconds_in_a_few_attempts, wait_for_all};
 
 /// Something that is measured on each cgroup layout: its name for `--settings`, and the measuring.
 pub type Setting = (&'static str, fn(&Lab, &Options) -> Vec<Comparison>);

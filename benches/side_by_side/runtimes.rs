@@ -8,7 +8,7 @@ use std::sync::Once;
 use pipkin_harness::{Lab, host};
 use pipkin_measure::Contender;
 
-use crate::side_by_side::{Options, milliseconds, states};
+use crate::side_by_side::{Options, milliseconds, milliseconds_in_a_few_attempts, states};
 
 /// What is to be fast.
 pub const OWN: &str = "pipkin-runtime";
@@ -74,7 +74,7 @@ impl Runtime {
     /// Milliseconds of `run ARGUMENTS`, the whole program; the last argument is the container's name.
     pub fn run<'a>(self, arguments: &[&str], id: &'a str) -> (String, Contender<'a>) {
         let mut command = self.command(std::iter::once("run").chain(arguments.iter().copied()).chain([id]));
-        self.contender(id, move |_| milliseconds(&mut command))
+        self.contender(id, move |runtime| milliseconds_in_a_few_attempts(&mut command, || runtime.forget(id)))
     }
 
     /// Deletes what a failed attempt may have left.

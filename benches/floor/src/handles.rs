@@ -190,5 +190,7 @@ fn hide_paths(root: usize) {
         }
         close(place as usize);
     }
-    empty.map(close);
+    if let Some(mount) = empty {
+        close(mount);
+    }
 }

@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(error.as_deref(), Some("weak failed in round 1: tired"));
         let all = vec![strong("first"), weak(), strong("last")];
         let comparison = Comparison::run("boot", "ms", 3, all).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(comparison.left_out, [("weak".to_owned(), "failed in round 2: tired".to_owned())]);
+        assert_eq!(comparison.left_out, [("weak".to_owned(), "failed in round 1: tired".to_owned())]);
         let figures = comparison.rows.iter().map(|row| (row.name.as_str(), row.samples.as_slice().len()));
         assert_eq!(figures.collect::<Vec<_>>(), [("first", 3), ("last", 3)]);
     }
