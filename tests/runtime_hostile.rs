@@ -4,8 +4,9 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use pipkin_harness::{Lab, await_true};
 use pipkin_runtime::sys::mount::{MountAttributes, mount_setattr};
@@ -118,6 +119,53 @@ fn the_mount_of_the_runtime_can_not_be_made_writable() {
         victim.delete_force();
         assert_eq!(lab.leaks(), "");
     }
+}
+
+/// The same while an `exec` goes on: its second process is seen from inside at once, so that the mount is out of reach before.
+/// Seen failing: with the mount closed when the program runs (`launch/exec.rs`).
+#[test]
+fn the_mount_of_an_exec_can_not_be_made_writable() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let mut bundle = lab.bundle();
+    bundle.args(["/bin/probe", "sleep"]);
+    bundle.save();
+    let container = lab.create(&bundle);
+    container.start();
+    let own_file = std::fs::metadata(lab.runtime_path()).unwrap().ino();
+    let inside = format!("/proc/{}/root/proc", container.pid());
+    let writable = MountAttributes { clear: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
+    // Whoever else is in the container, while he is the runtime.
+    let try_everybody = || {
+        let entries = std::fs::read_dir(&inside).unwrap().flatten().map(|entry| entry.path());
+        let others =
+            entries.filter(|path| path.file_name().unwrap().to_string_lossy().parse().is_ok_and(|pid: u32| pid > 1));
+        let open = others.filter_map(|path| File::open(path.join("exe")).ok());
+        let stages = open.filter(|file| file.metadata().is_ok_and(|file| file.ino() == own_file));
+        stages.map(|file| mount_setattr(&file, &writable, false)).collect::<Vec<_>>()
+    };
+    let (seen, enough) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let tried = std::thread::scope(|scope| {
+        let attacker = scope.spawn(|| {
+            let mut tried = Vec::new();
+            while !enough.load(Relaxed) {
+                tried.extend(try_everybody());
+                seen.store(tried.len(), Relaxed);
+            }
+            tried
+        });
+        await_true("stages are seen", || {
+            container.exec(&[], &["/bin/probe", "exit", "0"]).run().ok();
+            seen.load(Relaxed) > 20
+        });
+        enough.store(true, Relaxed);
+        attacker.join().unwrap()
+    });
+    assert!(tried.iter().all(|result| *result == Err(nix::errno::Errno::EINVAL)), "{tried:?}");
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
 }
 
 /// An ordinary user's stage is a copy in memory, which stays as it is when nothing runs from it any more.

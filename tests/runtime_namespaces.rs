@@ -92,6 +92,44 @@ fn the_loopback_interface_is_up() {
     assert!(text.contains("UP") && text.contains("127.0.0.1"), "{text}");
 }
 
+/// However early the network is needed, it is the container's; and the runtime's own stays what it was for the hooks.
+/// Seen failing: without `may_depend_on_network` (`plan/mount.rs`), and with a launcher that stays in the new one
+/// (`launch/network.rs`).
+#[test]
+fn what_shows_a_network_shows_the_containers() {
+    let Some(lab) = Lab::root() else { return };
+    let log = lab.path("networks");
+    let hook = format!(
+        r#"pid=$(grep -o '"pid": *[0-9]*' | grep -o '[0-9]*'); readlink /proc/self/ns/net /proc/$pid/ns/net > {}"#,
+        log.display()
+    );
+    for sysfs_at in ["first", "last", "nowhere"] {
+        let mut bundle = lab.bundle();
+        let mounts = bundle.config["mounts"].as_array_mut().unwrap();
+        let sysfs = mounts.iter().position(|mount| mount["type"] == "sysfs").map(|at| mounts.remove(at)).unwrap();
+        match sysfs_at {
+            "first" => mounts.insert(0, sysfs),
+            "last" => mounts.push(sysfs),
+            // The cgroups are below it.
+            _ => mounts.retain(|mount| mount["type"] != "cgroup"),
+        }
+        bundle.config["hooks"] =
+            json!({"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", hook], "env": ["PATH=/bin:/usr/bin"]}]});
+        bundle.args(["/bin/sh", "-c", "ls /sys/class/net; readlink /proc/self/ns/net; cat /proc/net/dev | grep -c :"]);
+        let said = lab.run(&bundle).ok().stdout();
+        let lines: Vec<&str> = said.lines().collect();
+        let networks = std::fs::read_to_string(&log).unwrap();
+        let (own, containers) = networks.trim().split_once('\n').unwrap();
+        assert_eq!(own, host::namespace("self", "net"), "{sysfs_at}: the hook's");
+        assert_ne!(own, containers, "{sysfs_at}");
+        if sysfs_at == "nowhere" {
+            assert_eq!(lines, [containers, "1"]);
+        } else {
+            assert_eq!(lines, ["lo", containers, "1"], "{sysfs_at}");
+        }
+    }
+}
+
 #[test]
 fn a_user_namespace_with_many_ids_made_by_root() {
     let Some(lab) = Lab::root() else { return };

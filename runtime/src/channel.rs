@@ -19,6 +19,10 @@ use crate::error::{Context, Error, Kind, Result};
 /// From the launcher to the stage; each is sent only when the plan makes the stage wait for it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Go {
+    /// The stage's executable is out of reach: it may be seen from inside the container.
+    Join,
+    /// The network namespace, whose descriptor comes with this message, is made.
+    Network,
     /// The id maps are written.
     Mapped,
     /// The network devices are the container's.
@@ -141,8 +145,18 @@ impl Channel {
 
     /// In the stage: waits until the launcher says that. The launcher's death is the stage's end.
     pub fn wait_for(&self, expected: Go) -> Result<()> {
+        self.wait_for_message(expected).map(drop)
+    }
+
+    /// In the stage: as [`Channel::wait_for`], for what a descriptor comes with.
+    pub fn wait_for_descriptor(&self, expected: Go) -> Result<OwnedFd> {
+        let missing = || Error::new(Kind::System, format!("{expected:?} came without its descriptor"));
+        self.wait_for_message(expected)?.ok_or_else(missing)
+    }
+
+    fn wait_for_message(&self, expected: Go) -> Result<Option<OwnedFd>> {
         match self.receive_in::<Go>(&mut [0; 8])? {
-            Some((go, _)) if go == expected => Ok(()),
+            Some((go, descriptor)) if go == expected => Ok(descriptor),
             Some((go, _)) => Err(Error::new(Kind::System, format!("waited for {expected:?}, heard {go:?}"))),
             None => crate::sys::process::exit_now(1),
         }

@@ -12,8 +12,10 @@ use rustix::process::{Pid, Signal};
 use super::foreground::Foreground;
 use super::notify::{NotifyRelay, NotifySocket};
 use super::process::Child;
-use super::task::{MEMORY_REMEDY, Setting, start_stage};
-use super::{console, hooks, id_maps, limits, mount_sources, net_devices, pidfd_socket, seccomp_agent};
+use super::task::{MEMORY_REMEDY, Setting, Started, start_stage};
+use super::{
+    console, executable, hooks, id_maps, limits, mount_sources, net_devices, network, pidfd_socket, seccomp_agent,
+};
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
@@ -131,7 +133,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let joins_first = boot.plan.namespaces.join_before_clone();
     let behind_systemd = undo.cgroup.as_ref().map(Cgroup::is_behind_systemd).transpose()?.unwrap_or(false);
     let setting = Setting {
-        clone_flags: if joins_first { 0 } else { boot.plan.namespaces.clone_flags() },
+        clone_flags: if joins_first { 0 } else { boot.plan.clone_flags() },
         cgroup: undo.cgroup.as_ref().filter(|_| !behind_systemd).and_then(Cgroup::clone_into),
         doors: &doors,
         extra: start_socket.as_ref().map(AsFd::as_fd),
@@ -140,8 +142,9 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         preserve_fds: boot.plan.inside.process.preserve_fds,
         user_namespace: boot.plan.namespaces.has_own(NamespaceKind::User),
         may_be_frozen: false,
+        visible: !boot.plan.namespaces.makes(NamespaceKind::Pid),
     };
-    let (child, channel) = start_stage(Request::Boot(&boot.plan.inside), &setting)?;
+    let Started { child, channel, mount } = start_stage(Request::Boot(&boot.plan.inside), &setting)?;
     // From the first hook on, what hooks have done is undone by hooks (runtime.md, "Lifecycle").
     undo.poststop = Some(boot.record.clone()).filter(|record| !record.hooks.poststop.is_empty());
     drop((doors, start_socket, sources));
@@ -166,7 +169,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         cgroup.attach_by_systemd(child.pid(), None).map_err(|error| first_cause(error, &channel))?;
     }
     let terminal =
-        attend(&boot, child, undo.cgroup.as_ref(), &channel).map_err(|error| first_cause(error, &channel))?;
+        attend(&boot, child, undo.cgroup.as_ref(), &channel, mount).map_err(|error| first_cause(error, &channel))?;
     let notify = match (boot.plan.inside.start, boot.notify_socket) {
         (Start::AtOnce, Some(manager)) => Some(NotifyRelay::new(boot.directory.notify_directory()?.as_fd(), manager)?),
         _ => None,
@@ -186,7 +189,17 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
 }
 
 /// Everything that the launcher does while the stage works.
-fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Channel) -> Result<Option<OwnedFd>> {
+fn attend(
+    boot: &Boot<'_>,
+    child: &Child,
+    cgroup: Option<&Cgroup>,
+    channel: &Channel,
+    mount: Option<executable::Mount>,
+) -> Result<Option<OwnedFd>> {
+    if boot.plan.inside.awaits_network {
+        channel.send(&Go::Network, Some(network::make()?.as_fd()))?;
+        trace::step("make the network namespace");
+    }
     if let (Some(score), Some(_)) = (boot.plan.oom_score_adj, &boot.plan.id_maps) {
         set_oom_score(child.pid(), score)?;
     }
@@ -210,6 +223,9 @@ fn attend(boot: &Boot<'_>, child: &Child, cgroup: Option<&Cgroup>, channel: &Cha
     // From then on it is a container: until now it is being created, and its launcher's death is its end.
     let mut publish = || init.take().map_or(Ok(()), Unpublished::publish);
     trace::step("keep what later commands need");
+    // The container's program does not run before.
+    drop(mount);
+    trace::step("put the stage's executable out of reach");
     if let (Some(profile), Some(filter)) = (boot.new_profile, &boot.plan.inside.process.seccomp) {
         profile.keep(filter);
         trace::step("keep the seccomp filter");

@@ -8,7 +8,7 @@ use rustix::process::Pid;
 use super::boot::{first_cause, wait_for_clone, wait_until_ready, write_pid_file};
 use super::foreground::Foreground;
 use super::process::Child;
-use super::task::{Setting, start_stage};
+use super::task::{Setting, Started, start_stage};
 use super::{limits, pidfd_socket, seccomp_agent};
 use crate::cgroup::{Cgroup, SubCgroups};
 use crate::channel::{Channel, Go};
@@ -92,8 +92,11 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         preserve_fds: join.process.preserve_fds,
         user_namespace,
         may_be_frozen: join.paused,
+        visible: !join.record.namespaces.contains(&NamespaceKind::Pid),
     };
-    let (first, channel) = start_stage(Request::Join(&task), &setting)?;
+    let Started { child: first, channel, mount } = start_stage(Request::Join(&task), &setting)?;
+    drop(mount);
+    channel.send(&Go::Join, None)?;
     let (child, first) = wait_for_clone(Some(first), None, &channel, caller)?;
     let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
         Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),

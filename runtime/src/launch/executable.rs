@@ -3,7 +3,7 @@
 //! The stage is visible inside the container as /proc/PID/exe. If that led to the file on the host, a container could
 //! overwrite the runtime (CVE-2019-5736).
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mount::OpenTreeFlags;
@@ -13,14 +13,38 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 
 const SELF: &str = "/proc/self/exe";
 
+/// What the stage is started from.
+pub(super) struct Executable {
+    /// To be executed.
+    pub file: OwnedFd,
+    /// Its mount, when it is on one.
+    pub mount: Option<Mount>,
+}
+
+/// The descriptor of open_tree(2).
+///
+/// As long as it is open anywhere, whoever has a handle on the mount, such as /proc/PID/exe of the stage, and is root of any user
+/// namespace can make the mount writable again by mount_setattr(2). When it is closed the mount is in no mount namespace any more:
+/// the kernel then changes, clones and attaches it for nobody. So it is closed before anybody in a container can see the stage.
+///
+/// The close waits for a grace period of RCU (0.1 ms), which whoever can do it beside something else need not wait for.
+pub(super) struct Mount(OwnedFd);
+
+impl Mount {
+    /// In the child of a clone, which has a copy of the descriptor, too: the launcher's is then the last.
+    pub fn close_copy(&self) {
+        crate::sys::process::close_copy(self.0.as_fd());
+    }
+}
+
 /// The file on a read-only mount that nobody can change, where that is allowed; else a sealed copy in memory.
 ///
 /// Who `becomes_another_user` before it is executed, as in a user namespace, must be allowed to.
-pub(super) fn open(becomes_another_user: bool) -> Result<OwnedFd> {
-    let file = on_readonly_mount();
-    match file.filter(|file| !becomes_another_user || is_open_to_everybody(file)) {
-        Some(file) => Ok(file),
-        None => sealed_copy(),
+pub(super) fn open(becomes_another_user: bool) -> Result<Executable> {
+    let opened = on_readonly_mount();
+    match opened.filter(|(file, _)| !becomes_another_user || is_open_to_everybody(file)) {
+        Some((file, mount)) => Ok(Executable { file, mount: Some(mount) }),
+        None => sealed_copy().map(|file| Executable { file, mount: None }),
     }
 }
 
@@ -30,17 +54,14 @@ fn is_open_to_everybody(file: &OwnedFd) -> bool {
 }
 
 /// `None`: not allowed here, such as for an ordinary user.
-///
-/// As long as the descriptor of open_tree(2) is open anywhere, whoever has a handle on the mount and is root of any user namespace
-/// can make it writable again by mount_setattr(2). When it is closed the mount is in no mount namespace any more: the kernel then
-/// changes, clones and attaches it for nobody. Therefore it is closed here, before there is a stage.
-fn on_readonly_mount() -> Option<OwnedFd> {
+fn on_readonly_mount() -> Option<(OwnedFd, Mount)> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, SELF, flags).ok()?;
     let readonly = MountAttributes { set: libc::MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
     mount_setattr(&mount, &readonly, false).ok()?;
     let path = format!("/proc/self/fd/{}", mount.as_raw_fd());
-    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
+    let file = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    Some((file, Mount(mount)))
 }
 
 /// memfd_create(2), with every seal.

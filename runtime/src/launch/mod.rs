@@ -11,6 +11,7 @@ mod limits;
 mod mount_sources;
 mod net_devices;
 mod netlink;
+mod network;
 mod notify;
 mod pidfd_socket;
 mod process;

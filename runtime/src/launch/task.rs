@@ -7,7 +7,7 @@ use rustix::fs::MemfdFlags;
 use rustix::io::FdFlags;
 
 use super::boot::write_oom_score;
-use super::executable;
+use super::executable::{self, Executable};
 use super::process::Child;
 use crate::cgroup;
 use crate::channel::{self, Channel, Go, Report};
@@ -41,11 +41,24 @@ pub(super) struct Setting<'a> {
     pub user_namespace: bool,
     /// Whether the cgroup may be frozen: then the child stands still before it executes anything.
     pub may_be_frozen: bool,
+    /// Whether there may be processes of containers that see it from the beginning: it is not in a new pid namespace.
+    pub visible: bool,
+}
+
+/// A stage at its work.
+pub(super) struct Started {
+    /// Its process.
+    pub child: Child,
+    /// What it reports over.
+    pub channel: Channel,
+    /// To be dropped before anybody in a container can see the stage.
+    pub mount: Option<executable::Mount>,
 }
 
 /// Clones, and lets the child become the stage; goes on at once.
-pub(super) fn start_stage(task: Request<'_>, setting: &Setting<'_>) -> Result<(Child, Channel)> {
-    let program = executable::open(setting.user_namespace)?;
+pub(super) fn start_stage(task: Request<'_>, setting: &Setting<'_>) -> Result<Started> {
+    let Executable { file: program, mount } = executable::open(setting.user_namespace)?;
+    let mount = mount.filter(|_| !setting.visible);
     let task = write_task(task)?;
     let (ours, theirs) = channel::pair()?;
     let mut arguments = vec![c_string(NAME.to_owned())?];
@@ -64,6 +77,7 @@ pub(super) fn start_stage(task: Request<'_>, setting: &Setting<'_>) -> Result<(C
     let environment: Strings<'_> = environment.iter().map(CString::as_c_str).collect();
     trace::step("encode the plan for the stage");
     let child = || {
+        mount.iter().for_each(executable::Mount::close_copy);
         let error = become_stage(program.as_fd(), &arguments, &environment, &handed_over, setting, &theirs);
         let _ = theirs.send(&Report::Failed(error), None);
     };
@@ -73,7 +87,7 @@ pub(super) fn start_stage(task: Request<'_>, setting: &Setting<'_>) -> Result<(C
     let cloned = if child_waits { fork_to_execute(&options, &child) } else { clone3_to_execute(&options, &child) };
     let (pid, pidfd) = cloned.map_err(|errno| explain_clone(errno, setting))?;
     trace::step("clone the stage into its namespaces, until it is executed");
-    Ok((Child::new(pid, pidfd), ours))
+    Ok(Started { child: Child::new(pid, pidfd), channel: ours, mount })
 }
 
 fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {

@@ -29,6 +29,9 @@ impl Display for Plan {
                 }
             }
         }
+        if self.inside.awaits_network {
+            writeln!(f, "  make the network namespace while the stage works, and bring lo up")?;
+        }
         for device in &self.net_devices {
             writeln!(f, "  move the network device {device} into the container")?;
         }

@@ -169,6 +169,14 @@ pub struct Plan {
     pub warnings: Vec<String>,
 }
 
+impl Plan {
+    /// Flags for the clone3(2) that makes the stage.
+    pub(crate) fn clone_flags(&self) -> u64 {
+        let later = if self.inside.awaits_network { NamespaceKind::Network.clone_flag() } else { 0 };
+        self.namespaces.clone_flags() & !later
+    }
+}
+
 /// The stage's part: everything it is told.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Inside {
@@ -186,6 +194,8 @@ pub struct Inside {
     pub waits_for_devices: bool,
     /// Whether `lo` is brought up.
     pub loopback: bool,
+    /// Whether the launcher makes the network namespace, and brings `lo` up in it, while the stage works, which joins it later.
+    pub awaits_network: bool,
     /// Whether the container gets a session keyring of its own (keyrings(7)).
     pub new_keyring: bool,
     /// The root file system.
@@ -303,6 +313,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     }
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
+    let awaits_network = host.privileged() && net_devices.is_empty() && namespaces.network_can_come_later();
     Some(Plan {
         id: request.id.to_owned(),
         bundle: request.bundle.to_owned(),
@@ -312,7 +323,8 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
             new_cgroup_namespace: namespaces.makes(NamespaceKind::Cgroup),
             time_offsets,
             waits_for_devices: !net_devices.is_empty(),
-            loopback: namespaces.makes(NamespaceKind::Network),
+            loopback: namespaces.makes(NamespaceKind::Network) && !awaits_network,
+            awaits_network,
             new_keyring: !request.no_new_keyring,
             namespaces: namespaces.clone(),
             rootfs,

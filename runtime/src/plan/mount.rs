@@ -62,6 +62,18 @@ pub enum MountKind {
 }
 
 impl MountKind {
+    /// Whether what is mounted, or whether it can be, may depend on the network namespace of who mounts it: as with sysfs, a file
+    /// system of a network, or a source that is looked up.
+    pub(crate) fn may_depend_on_network(&self) -> bool {
+        match self {
+            Self::Filesystem { filesystem, .. } => {
+                !matches!(filesystem.as_str(), "proc" | "tmpfs" | "devpts" | "mqueue" | "cgroup2")
+            }
+            Self::Cgroup(_) => false,
+            Self::Bind { .. } | Self::Remount { .. } => true,
+        }
+    }
+
     /// All files of a new file system get this SELinux context (`context=`, mount(8)), unless its own options say another
     /// one. Those of the kernel have contexts from the policy, bind mounts keep those of their files.
     pub(super) fn label(&mut self, context: &str) {

@@ -168,6 +168,11 @@ impl Namespaces {
         self.makes(NamespaceKind::Time) && self.makes(NamespaceKind::User)
     }
 
+    /// Whether a new network namespace may be made by another process that is in the same user namespace.
+    pub fn network_can_come_later(&self) -> bool {
+        self.makes(NamespaceKind::Network) && !self.has_own(NamespaceKind::User) && !self.join_before_clone()
+    }
+
     /// Flags for clone3(2). The cgroup namespace is not among them: it is made from inside the container's cgroup.
     /// Nor is the time namespace: its offsets are set before anybody is in it.
     pub fn clone_flags(&self) -> u64 {

@@ -259,9 +259,17 @@ fn carry_out_steps(
     let mut terminal = None;
     let mut unfinished = Vec::new();
     let mut steps = inside.steps.iter().peekable();
+    let mut awaits_network = inside.awaits_network;
     while let Some(Step::Mount(mount)) = steps.next_if(|step| matches!(step, Step::Mount(_))) {
+        if awaits_network && mount.kind.may_depend_on_network() {
+            namespaces::join_network(channel)?;
+            awaits_network = false;
+        }
         unfinished.extend(mounts::mount(root, mount, received)?);
         trace::step_of(|| format!("mount {}", mount.destination.display()));
+    }
+    if awaits_network {
+        namespaces::join_network(channel)?;
     }
     while let Some(step) = steps.next_if(|step| matches!(step, Step::Device(_) | Step::Symlink { .. })) {
         match step {
@@ -297,6 +305,7 @@ fn join(exec: &Exec, channel: &Channel, init: Option<OwnedFd>) -> Result<Infalli
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let init = init.ok_or_else(|| Error::new(Kind::System, "the container's process was not handed over"))?;
     namespaces::join_process(exec, init)?;
+    channel.wait_for(Go::Join)?;
     namespaces::hand_over_to_child(channel, &|| run_inside(exec, channel))
 }
 

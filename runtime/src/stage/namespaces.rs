@@ -16,6 +16,7 @@ use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Result};
 use crate::plan::{Inside, Join, NamespaceKind, Namespaces, TimeOffset};
 use crate::sys::process::{CloneOptions, Cloned, clone3, clone3_to_execute, exit_now};
+use crate::trace;
 
 /// Ends up in all namespaces of the plan but the cgroup's.
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
@@ -181,6 +182,14 @@ pub(crate) fn become_root() -> Result<()> {
 pub(super) fn unshare(kind: NamespaceKind) -> Result<()> {
     let flag = CloneFlags::from_bits_retain(kind.clone_flag() as i32);
     nix::sched::unshare(flag).step(|| format!("make a {} namespace", kind.name()))
+}
+
+/// The network namespace that the launcher has made meanwhile.
+pub(super) fn join_network(channel: &Channel) -> Result<()> {
+    let file = channel.wait_for_descriptor(Go::Network)?;
+    nix::sched::setns(file.as_fd(), CloneFlags::CLONE_NEWNET).step(|| "join the container's network namespace")?;
+    trace::step("wait for the network namespace");
+    Ok(())
 }
 
 /// `hostname` and `domainname`. In a uts namespace that is joined they often are what they shall be: all containers of a pod

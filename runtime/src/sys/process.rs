@@ -218,6 +218,12 @@ pub fn close_on_exec_from(first: u32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Closes what the child of a clone has a copy of. The number's owner is the caller of the clone, whose descriptor stays.
+pub fn close_copy(descriptor: BorrowedFd<'_>) {
+    // SAFETY: the child's table of descriptors is its own, and until it executes a program or ends it uses this one no more.
+    unsafe { libc::close(descriptor.as_raw_fd()) };
+}
+
 /// Takes over a descriptor that this process was started with; it becomes close-on-exec.
 ///
 /// Fails with `EBADF` when there is none of that number.
