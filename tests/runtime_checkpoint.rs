@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use pipkin_harness::{Bundle, COUNTING, ConsoleSocket, Lab, Program, adopt, await_true, host, install_text, skipped};
 use serde_json::{Value, json};
@@ -26,9 +27,12 @@ fn count(bundle: &Bundle) -> u64 {
 /// The lab, when there is a CRIU that works and can do that, as `criu check` calls it; otherwise a SKIPPED line.
 fn lab_with_criu(feature: Option<&str>) -> Option<Lab> {
     let lab = Lab::root()?;
-    let check = |criu: PathBuf, words: &[&str]| Program::new(criu).arg("check").args(words).run().code() == 0;
-    let words = feature.map_or(vec![], |feature| vec!["--feature", feature]);
-    let fit = host::which("criu").is_some_and(|criu| check(criu.clone(), &[]) && check(criu, &words));
+    let check = |words: &[&str]| {
+        host::which("criu").is_some_and(|criu| Program::new(criu).arg("check").args(words).run().code() == 0)
+    };
+    // It takes a second in the emulated machine, and is the same for all tests.
+    static WORKS: OnceLock<bool> = OnceLock::new();
+    let fit = *WORKS.get_or_init(|| check(&[])) && feature.is_none_or(|feature| check(&["--feature", feature]));
     if !fit {
         let what = feature.map_or(String::new(), |feature| format!(" and has {feature}"));
         skipped(&format!("no criu that works on this kernel{what}"));
