@@ -22,7 +22,7 @@ const OWN_START: Piece = Piece(
 );
 
 /// In the order in which they are added; the last one's distance to `pipkin-runtime` is what the program itself does.
-pub const BOOT: [Piece; 9] = [
+pub const BOOT: [Piece; 10] = [
     Piece(
         "stage",
         "the stage: a second program, from a handle that can not be written",
@@ -32,6 +32,11 @@ pub const BOOT: [Piece; 9] = [
         "channel",
         "a connection, a plan in memory, three messages",
         "errors come out; `run` publishes before the program runs",
+    ),
+    Piece(
+        "network",
+        "the network namespace is made by the launcher, beside the stage",
+        "less, not more: it is most of a clone's price",
     ),
     Piece(
         "state",

@@ -28,12 +28,14 @@ pub fn run(pieces: Pieces, states: &CStr, rootfs: &CStr, name: &CStr, program: &
     let connection = pieces.has("channel").then(|| (pieces::connection(), pieces::write_plan()));
     let arguments = stage_arguments(pieces, connection, cgroups.pure, rootfs, &cgroups.paths, program);
     let pointers: Vec<usize> = arguments.iter().map(|argument| at(argument)).chain([0]).collect();
-    let namespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
+    let others = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+    let namespaces = if pieces.has("network") { others } else { others | CLONE_NEWNET };
     let child = clone_to_execute(namespaces as u64, cgroups.unified, &|| {
         cgroups.tasks.iter().for_each(|tasks| write(*tasks, b"0"));
-        let Some(file) = stage else {
+        let Some([file, mount]) = stage else {
             become_container(pieces, 0, cgroups.pure, rootfs, &cgroups.paths, program);
         };
+        close(mount);
         pieces::close_the_rest();
         if let Some(([_, theirs], plan)) = connection {
             pieces::keep(theirs, true);
@@ -43,10 +45,17 @@ pub fn run(pieces: Pieces, states: &CStr, rootfs: &CStr, name: &CStr, program: &
         let options = [file, at(c""), pointers.as_ptr() as usize, none.as_ptr() as usize, libc::AT_EMPTY_PATH as usize];
         must(call(libc::SYS_execveat, options));
     });
+    if let (Some(([ours, _], _)), true) = (connection, pieces.has("network")) {
+        pieces::hand_over_network(ours);
+    }
     if pieces.has("devices") {
         cgroups::restrict(&cgroups.paths, cgroups.pure);
     }
     state.iter().for_each(|state| state.keep(child));
+    if let Some([file, mount]) = stage {
+        close(file);
+        close(mount);
+    }
     if let Some(([ours, theirs], plan)) = connection {
         close(theirs);
         close(plan);
@@ -114,10 +123,14 @@ fn become_container(
     if pieces.has("keyring") {
         pieces::join_keyring();
     }
-    inside::raise_loopback();
+    // What sysfs shows depends on it.
+    let join_network = || match pieces.has("network") {
+        true => pieces::take_network(channel),
+        false => inside::raise_loopback(),
+    };
     match pieces.has("handles") {
-        true => handles::mount_all(rootfs, cgroups, pure),
-        false => inside::mount_all(rootfs, cgroups, pure),
+        true => handles::mount_all(rootfs, cgroups, pure, &join_network),
+        false => inside::mount_all(rootfs, cgroups, pure, &join_network),
     }
     inside::pivot();
     if channel != 0 {

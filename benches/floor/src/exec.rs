@@ -36,7 +36,7 @@ pub fn run(pieces: Pieces, states: &CStr, pid: &CStr, name: &CStr, program: &[CS
         });
         return wait(child);
     }
-    let file = pieces::unwritable_self();
+    let [file, mount] = pieces::unwritable_self();
     let connection = pieces.has("channel").then(|| (pieces::connection(), pieces::write_plan()));
     let (channel, plan) = connection.map_or((0, 0), |([_, theirs], plan)| (theirs, plan));
     let numbers = [pieces.bits(), channel, plan, init].map(|number| number.to_string());
@@ -46,6 +46,7 @@ pub fn run(pieces: Pieces, states: &CStr, pid: &CStr, name: &CStr, program: &[CS
     let pointers: Vec<usize> = arguments.iter().map(|argument| at(argument)).chain([0]).collect();
     clone_to_execute(0, unified, &|| {
         enter();
+        close(mount);
         pieces::close_the_rest();
         [Some(init), connection.map(|_| channel), connection.map(|_| plan)]
             .into_iter()
@@ -55,10 +56,13 @@ pub fn run(pieces: Pieces, states: &CStr, pid: &CStr, name: &CStr, program: &[CS
         let options = [file, at(c""), pointers.as_ptr() as usize, none.as_ptr() as usize, libc::AT_EMPTY_PATH as usize];
         must(call(libc::SYS_execveat, options));
     });
+    close(file);
+    close(mount);
     if let Some(([ours, theirs], plan)) = connection {
         close(theirs);
         close(plan);
-        // That there is a process; that it is ready; that it runs.
+        // The stage may join; there is a process; it is ready; it runs.
+        pieces::tell(ours);
         pieces::hear(ours);
         pieces::tell(ours);
         pieces::hear(ours);
@@ -114,6 +118,9 @@ pub fn stage(pieces: Pieces, channel: usize, plan: usize, init: usize, program: 
         pieces::read_plan(plan);
     }
     pieces::keep(init, false);
+    if channel != 0 {
+        pieces::answer(channel);
+    }
     must(call(libc::SYS_setns, [init, (OTHERS | CLONE_NEWPID) as usize]));
     clone_to_execute(CLONE_PARENT as u64, 0, &|| {
         if channel != 0 {

@@ -21,7 +21,7 @@ const SAFE: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT
 const ATIME: u64 = 0x70;
 
 /// All mounts, devices and hidden paths; leaves the root file system as the working directory.
-pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool) {
+pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool, before_sysfs: &dyn Fn()) {
     let host = open(c"/", O_PATH | O_DIRECTORY);
     set_attributes(host, AT_RECURSIVE, [0, 0, libc::MS_SLAVE, 0]);
     let root = copy(AT_FDCWD as usize, rootfs, AT_RECURSIVE);
@@ -41,6 +41,7 @@ pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool) {
     let size = [(c"mode", Some(c"1777")), (c"size", Some(c"65536k"))];
     put_new(root, c"shm", || make(c"tmpfs", &size, SAFE));
     put_new(root, c"mqueue", || make(c"mqueue", none, SAFE));
+    before_sysfs();
     put(make(c"sysfs", none, SAFE | RDONLY), known(must(find(root, c"/sys", O_DIRECTORY))));
     show_cgroups(root, cgroups, pure);
     make_devices(root);

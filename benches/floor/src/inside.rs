@@ -49,7 +49,7 @@ pub const READ_ONLY: [&CStr; 5] = [c"proc/bus", c"proc/fs", c"proc/irq", c"proc/
 const CAPABILITIES: [u32; 3] = [29, 5, 10];
 
 /// All mounts, devices and hidden paths, by their paths.
-pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool) {
+pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool, before_sysfs: &dyn Fn()) {
     mount(c"", c"/", c"", MS_SLAVE | MS_REC, c"");
     mount(rootfs, rootfs, c"", MS_BIND | MS_REC, c"");
     must(call(libc::SYS_chdir, [at(rootfs)]));
@@ -62,6 +62,7 @@ pub fn mount_all(rootfs: &CStr, cgroups: &[CString], pure: bool) {
     mount(c"devpts", c"dev/pts", c"devpts", MS_NOSUID | MS_NOEXEC, c"newinstance,ptmxmode=0666,mode=0620,gid=5");
     mount(c"shm", c"dev/shm", c"tmpfs", safe, c"mode=1777,size=65536k");
     mount(c"mqueue", c"dev/mqueue", c"mqueue", safe, c"");
+    before_sysfs();
     mount(c"sysfs", c"sys", c"sysfs", safe | MS_RDONLY, c"");
     mount_cgroups(cgroups, pure);
     call(libc::SYS_umask, [0]);

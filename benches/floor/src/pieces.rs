@@ -8,7 +8,8 @@ use libc::{AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_PATH, O_R
 use crate::kernel::{at, call, close, mkdir, must, open, write};
 
 /// By name, in the order in which they are bits.
-const NAMES: [&str; 9] = ["stage", "channel", "state", "look", "handles", "keyring", "devices", "process", "cleanup"];
+const NAMES: [&str; 10] =
+    ["stage", "channel", "network", "state", "look", "handles", "keyring", "devices", "process", "cleanup"];
 
 /// Which of them.
 #[derive(Clone, Copy)]
@@ -40,16 +41,15 @@ impl Pieces {
     }
 }
 
-/// A handle on this very program that can not be written through: on a read-only mount that nobody can change.
-pub fn unwritable_self() -> usize {
+/// A handle on this very program that can not be written through, and its read-only mount, which nobody can change once that is
+/// closed everywhere. The last close waits for a grace period of RCU: it comes when the stage is at work.
+pub fn unwritable_self() -> [usize; 2] {
     let mount = must(call(libc::SYS_open_tree, [AT_FDCWD as usize, at(c"/proc/self/exe"), 1 | O_CLOEXEC as usize]));
     let readonly: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
     let arguments = [mount, at(c""), AT_EMPTY_PATH as usize, readonly.as_ptr() as usize, 32];
     must(call(libc::SYS_mount_setattr, arguments));
     let path = CString::new(format!("/proc/self/fd/{mount}")).unwrap_or_default();
-    let program = open(&path, O_PATH);
-    close(mount);
-    program
+    [open(&path, O_PATH), mount]
 }
 
 /// The launcher's and the stage's end of a connection.
@@ -58,6 +58,39 @@ pub fn connection() -> [usize; 2] {
     let kind = (libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC) as usize;
     must(call(libc::SYS_socketpair, [libc::AF_UNIX as usize, kind, 0, ends.as_mut_ptr() as usize]));
     ends.map(|end| end as usize)
+}
+
+/// Makes a network namespace with `lo` up beside the stage, comes back, and hands it over.
+pub fn hand_over_network(connection: usize) {
+    let own = open(c"/proc/self/ns/net", O_RDONLY);
+    must(call(libc::SYS_unshare, [libc::CLONE_NEWNET as usize]));
+    crate::inside::raise_loopback();
+    let made = open(c"/proc/self/ns/net", O_RDONLY);
+    must(call(libc::SYS_setns, [own, libc::CLONE_NEWNET as usize]));
+    message(made as u64, |header| must(call(libc::SYS_sendmsg, [connection, header, 0])));
+    close(made);
+    close(own);
+}
+
+/// Takes it, and joins it.
+pub fn take_network(connection: usize) {
+    let network =
+        message(0, |header| must(call(libc::SYS_recvmsg, [connection, header, libc::MSG_CMSG_CLOEXEC as usize])));
+    must(call(libc::SYS_setns, [network, libc::CLONE_NEWNET as usize]));
+    close(network);
+}
+
+/// A byte with a descriptor, to be sent or received; gives the descriptor (unix(7), cmsg(3)).
+fn message(descriptor: u64, call: impl FnOnce(usize) -> usize) -> usize {
+    let byte = [0_u8; 1];
+    let text = [byte.as_ptr() as usize, 1];
+    // struct cmsghdr: length, level and type, then the descriptor.
+    let mut control = [20, libc::SOL_SOCKET as u64 | (libc::SCM_RIGHTS as u64) << 32, descriptor];
+    // struct msghdr: no address, one piece of text, the control message, flags.
+    let header = [0, 0, text.as_ptr() as usize, 1, control.as_mut_ptr() as usize, 24, 0];
+    call(header.as_ptr() as usize);
+    // The kernel has written there.
+    std::hint::black_box(&mut control)[2] as usize & 0xffff_ffff
 }
 
 /// A kilobyte in memory: what the stage is to do.
