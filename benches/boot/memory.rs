@@ -1,12 +1,14 @@
 //! Memory: at most while a container boots, and what a created and a running container hold of the runtime.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use pipkin_harness::{Bundle, Lab, adopt, host};
 use pipkin_measure::Comparison;
 
 use crate::runtimes::{Runtime, runtimes};
-use crate::side_by_side::{Options, finish};
+use crate::side_by_side::{Options, finish, wait_for_all};
 
 /// In kB, private: what would be free without it.
 pub fn report(lab: &Lab, options: &Options) -> Vec<Comparison> {
@@ -32,10 +34,22 @@ pub fn report(lab: &Lab, options: &Options) -> Vec<Comparison> {
 /// The largest resident set of any process of `run`, by GNU time (its 1 MB is the least that it can see).
 fn peak(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
     let time = host::which("time").ok_or("time is not installed (apt-get install time)")?;
-    let program = lab.program(time).args(["-f", "%M"]).arg(&runtime.path).arg("--root").arg(&runtime.root);
-    let finished = program.args(["run", "--bundle", bundle.path_text(), lab.name()]).run();
-    let figure = finished.stderr().lines().last().and_then(|line| line.trim().parse().ok());
-    figure.filter(|_| finished.status.success()).ok_or_else(|| finished.all())
+    let file = lab.path("peak");
+    let mut command = Command::new("timeout");
+    // One that hangs is ended with all that it has started, and tried again.
+    command.args(["--signal", "KILL", "5"]).arg(time).args(["-f", "%M", "-o"]).arg(&file);
+    command.arg(&runtime.path).arg("--root").arg(&runtime.root);
+    command.args(["run", "--bundle", bundle.path_text(), lab.name()]).process_group(0);
+    let mut last = Ok(());
+    for _ in 0..3 {
+        last = finish(&mut command);
+        if last.is_ok() {
+            let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            return text.trim().parse().map_err(|error| format!("{text:?}: {error}"));
+        }
+        runtime.forget(lab.name());
+    }
+    Err(last.err().unwrap_or_default())
 }
 
 fn created(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String> {
@@ -55,7 +69,7 @@ fn running(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String>
     let pid_file = lab.path("running-pid");
     let pid_text = pid_file.to_str().expect("plain words");
     let mut command = runtime.command(["run", "--bundle", bundle.path_text(), "--pid-file", pid_text, lab.name()]);
-    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let child = command.spawn().map_err(|error| error.to_string())?;
     pipkin_harness::await_true("the container's program runs", || {
         let pid = fs::read_to_string(&pid_file).unwrap_or_default();
         fs::read_to_string(format!("/proc/{}/comm", pid.trim())).is_ok_and(|name| name.trim() == "sleep")
@@ -63,7 +77,7 @@ fn running(lab: &Lab, runtime: &Runtime, bundle: &Bundle) -> Result<u64, String>
     let figure = private(&child.id().to_string());
     // `run` deletes it as well, and may be the first.
     runtime.forget(lab.name());
-    child.wait().map_err(|error| error.to_string())?;
+    wait_for_all(vec![child], || ());
     figure
 }
 
