@@ -241,6 +241,35 @@ fn run_in_the_foreground() {
     at_every_call(&lab, Victim::Launcher, run, |_| {}, |id, _, when| delete(&lab, id, when));
 }
 
+/// The filter is kept while the container is made: whoever comes next finds it complete, or tidies up and writes it.
+#[test]
+fn run_with_a_new_seccomp_profile() {
+    let Some(lab) = Lab::root() else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let mut bundle = lab.bundle();
+    bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["ptrace"], "action": "SCMP_ACT_ERRNO"}]});
+    bundle.args(["/bin/probe", "exit", "0"]);
+    bundle.save();
+    let cache = lab.state_root().join("@seccomp");
+    let left = Cell::new(0);
+    let names =
+        || -> Vec<_> { fs::read_dir(&cache).into_iter().flatten().flatten().map(|one| one.file_name()).collect() };
+    let run = |id: &str| words(["run", "--bundle", bundle.path_text(), id]);
+    let prepare = |_: &str| drop(fs::remove_dir_all(&cache));
+    let judge = |id: &str, _: &End, when: &str| {
+        left.set(left.get() + usize::from(names().iter().any(|name| name == "new")));
+        lab.runtime(["delete", "--force", id]).run().ok();
+        lab.run(&bundle).ok();
+        assert_eq!(names().len(), 1, "{when}: {:?}", names());
+        assert_eq!(lab.leaks(), "", "{when}");
+    };
+    at_every_call(&lab, Victim::Launcher, run, prepare, judge);
+    assert!(left.get() > 0, "it was never killed while it wrote");
+}
+
 #[test]
 fn start() {
     let Some(lab) = Lab::root() else { return };
