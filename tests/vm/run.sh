@@ -8,8 +8,8 @@
 #   tests/vm/run.sh --shell      no tests: a shell on the machine's console; `exit` ends it
 #
 # The machine is QEMU, emulated (no /dev/kvm is needed), with Debian's kernel for clouds and a Debian of a few packages as
-# its first and only file system, in memory. Both are fetched once and kept below the target directory. Root is needed to
-# install missing tools, not to run.
+# its first and only file system, in memory. Both are fetched once and kept below the target directory. Root is needed for
+# that and to install missing tools, not to run.
 #
 # The exit status is that of the tests; 77, and the reason, where there can be no such machine: on another processor, or
 # where something is missing that can not be installed or fetched. What is there and fails is a failure. Nothing hangs:
@@ -105,6 +105,7 @@ fetch_kernel() {
 make_system() {
     wanted="$suite $packages $(sed -n "/^make_system/,/^}/p" tests/vm/run.sh | cksum)"
     [ "$(cat "$cache/system.of" 2>/dev/null)" = "$wanted" ] && return 0
+    [ "$(id -u)" = 0 ] || skip "its Debian is not there yet, and only root can make one"
     say "making a Debian of $packages"
     root=$scratch/root
     # What only a person reads, or a package manager needs, would be unpacked at every boot.
