@@ -145,12 +145,17 @@ fn details(comparison: &Comparison) -> String {
         "\n| {}, {} | median | quartiles | minimum | p99 | times {} | at best |\n|---|---|---|---|---|---|---|\n",
         comparison.title, comparison.unit, first.name
     );
+    // The more of a rate the better.
+    let best = |row: &Row| {
+        let spread = row.samples.spread();
+        if comparison.unit.ends_with("/s") { spread.maximum } else { spread.minimum }
+    };
     for row in &comparison.rows {
         let spread = row.samples.spread();
         let [median, quarter, three_quarters, minimum, p99] =
             [spread.median, spread.quarter, spread.three_quarters, spread.minimum, spread.p99].map(short);
         let ratios = comparison.ratio(row).map_or("| | |".to_owned(), |ratio| {
-            format!("| {:.2} | {:.2} |", ratio.spread().median, spread.minimum / first.samples.spread().minimum)
+            format!("| {:.2} | {:.2} |", ratio.spread().median, best(row) / best(first))
         });
         text += &format!("| {} | {median} | {quarter} to {three_quarters} | {minimum} | {p99} {ratios}\n", row.name);
     }
