@@ -54,5 +54,5 @@ fn above_the_floor(lab: &Lab, options: &Options) -> Vec<Comparison> {
     let mut contenders = pieces::contenders(lab, &pieces::EXEC, &own.runtime.root, &arguments);
     contenders.extend(containers.iter().map(Container::contender));
     contenders.extend(pieces::crun_start());
-    vec![options.compare(&format!("{}exec of a static `true`", pieces::ABOVE), options.rounds, contenders)]
+    vec![options.compare(&format!("{}exec of a static `true`", pieces::ABOVE), options.rounds * 2, contenders)]
 }

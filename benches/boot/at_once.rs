@@ -8,7 +8,7 @@ use pipkin_harness::{Bundle, Lab};
 use pipkin_measure::{Comparison, Row, Samples};
 
 use crate::runtimes::{Runtime, runtimes};
-use crate::side_by_side::{Options, wait_for_all};
+use crate::side_by_side::{EACH, Options, wait_for_all};
 
 /// Milliseconds from the start of the first of `count` containers until the last one has ended; how many that makes in a second;
 /// and how long a single one takes among them, with its tail.
@@ -48,10 +48,10 @@ pub fn compare(lab: &Lab, options: &Options, count: usize) -> Vec<Comparison> {
         rows,
         left_out: Vec::new(),
     };
-    let more =
-        [derived("throughput", "containers/s", throughput.collect()), derived("each of them", "ms", single.collect())];
+    let more = [derived("throughput", "containers/s", throughput.collect()), derived(EACH, "ms", single.collect())];
     more.iter().for_each(|comparison| println!("\n{comparison}"));
-    std::iter::once(last).chain(more).collect()
+    // One alone is the boot that has been measured already.
+    if count == 1 { more.into_iter().take(1).collect() } else { std::iter::once(last).chain(more).collect() }
 }
 
 /// Milliseconds from the start of the first to the end of each, in the order in which they end.

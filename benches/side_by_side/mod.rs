@@ -22,6 +22,9 @@ pub use timing::{finish, milliseconds, milliseconds_in_a_few_attempts, wait_for_
 /// Something that is measured on each cgroup layout: its name for `--settings`, and the measuring.
 pub type Setting = (&'static str, fn(&Lab, &Options) -> Vec<Comparison>);
 
+/// In the titles of what is in the details alone: its tail is what counts there.
+pub const EACH: &str = "each of them";
+
 /// The cgroup layouts, as they are in titles.
 pub const LAYOUTS: [&str; 2] = [", hybrid cgroups", ", cgroup v2"];
 

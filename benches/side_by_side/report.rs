@@ -7,7 +7,7 @@ use pipkin_measure::{Comparison, Row, short, svg};
 use serde_json::Value;
 
 use super::pieces::{self, ABOVE};
-use super::{LAYOUTS, Options};
+use super::{EACH, LAYOUTS, Options};
 
 /// The columns of the table of everything.
 const CONTENDERS: [&str; 5] = ["floor", "pipkin-runtime", "crun", "runc", "youki"];
@@ -115,7 +115,7 @@ fn table(heading: &str, columns: &[&str], lines: &[String]) -> String {
 fn line(comparison: &Comparison, title: &str, columns: &[&str]) -> Option<String> {
     let row = |name: &str| comparison.rows.iter().find(|row| row.name == name);
     let own = comparison.rows.iter().find(|row| is_own(row) && columns.contains(&row.name.as_str()))?;
-    if comparison.rows.len() < 2 {
+    if comparison.rows.len() < 2 || title.ends_with(EACH) {
         return None;
     }
     let cell = |name: &&str| match row(name) {
