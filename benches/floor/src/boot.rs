@@ -73,7 +73,7 @@ pub fn run(pieces: Pieces, states: &CStr, rootfs: &CStr, name: &CStr, program: &
         if pieces.has("cleanup") && cgroups.pure {
             pieces::kill_all(path);
         }
-        must(call(libc::SYS_rmdir, [at(path)]));
+        cgroups::remove(path);
     }
     state.iter().for_each(|state| state.remove(&directory));
     status

@@ -88,6 +88,18 @@ pub fn restrict(cgroups: &[CString], pure: bool) {
     }
 }
 
+/// Removes one. A process that has been waited for may still be on its way out of it.
+pub fn remove(path: &CStr) {
+    loop {
+        let removed = call(libc::SYS_rmdir, [at(path)]);
+        if removed != -(libc::EBUSY as isize) {
+            must(removed);
+            return;
+        }
+        call(libc::SYS_sched_yield, []);
+    }
+}
+
 fn write_device_rules(path: &CStr) {
     let directory = Path::new(path.to_str().unwrap_or_default());
     let deny = open(&text(&directory.join("devices.deny")), O_WRONLY);
