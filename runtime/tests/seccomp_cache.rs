@@ -182,6 +182,8 @@ fn profiles_in_strange_places() {
         format!("{plain} x"),
         format!("[{plain}]"),
         plain.replace("\"cwd\": \"/\"", "\"cwd\": 1"),
+        // The place that the error names is behind the profile.
+        document(&format!("\"seccomp\": {profile}, \"rootfsPropagation\": 7")),
         plain.replace("\"ociVersion\": \"1.0.2\"", "\"ociVersion\": 1"),
         plain.replace("SCMP_ACT_ERRNO", "SCMP_ACT_NONE"),
     ];
