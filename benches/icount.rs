@@ -8,6 +8,8 @@
 //! `PIPKIN_BENCH_KERNEL` names a kernel (bzImage), else that of `make test-vm` is taken, or Debian's for clouds is fetched.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a bench that can not be set up must stop, and say where")]
 
+mod side_by_side;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -15,6 +17,8 @@ use std::time::Instant;
 use nix::mount::{MsFlags, mount};
 use pipkin_harness::{Lab, install};
 use pipkin_measure::{Comparison, Contender};
+
+use side_by_side::pieces;
 
 /// Before each figure, which may come behind what the firmware says.
 const RESULT: &str = "ICOUNT ";
@@ -38,9 +42,12 @@ fn main() {
     let Some(lab) = Lab::root() else { return };
     let results = emulate(&lab, &kernel(&lab), rounds);
     println!("\nboot of a static `true`, pure v2, {rounds} rounds, thousands of instructions");
+    println!("each line but the last has one piece of a runtime's work more than the line before\n");
     let first = results.first().expect("the machine measured something").1;
+    let mut last = first;
     for (name, median) in &results {
-        println!("{name:24} {median:9.0}   times floor {:.2}", median / first);
+        println!("{median:9.0} {:+7.0}   times floor {:.2}   {name}", median - last, median / first);
+        last = *median;
     }
     if let Some(file) = json {
         let each = results.iter().map(|(name, median)| serde_json::json!({"name": name, "kilo_instructions": median}));
@@ -76,7 +83,7 @@ fn emulate(lab: &Lab, kernel: &Path, rounds: usize) -> Vec<(String, f64)> {
         std::fs::create_dir_all(tree.join(directory)).unwrap();
     }
     install(&std::env::current_exe().unwrap(), &tree.join("init"));
-    for program in ["pipkin-floor", "pipkin-runtime"] {
+    for program in ["pipkin-floor", "pipkin-floor-bare", "pipkin-runtime"] {
         install(&lab.product_path(program), &tree.join(program));
     }
     let mut bundle = lab.bundle();
@@ -99,9 +106,9 @@ fn emulate(lab: &Lab, kernel: &Path, rounds: usize) -> Vec<(String, f64)> {
         .output()
         .expect("qemu-system-x86_64: apt-get install qemu-system-x86");
     let text = String::from_utf8_lossy(&output.stdout);
-    let results = text.lines().filter_map(|line| line.trim().split_once(RESULT)?.1.split_once(' '));
+    let results = text.lines().filter_map(|line| line.trim().split_once(RESULT)?.1.rsplit_once(' '));
     let results: Vec<_> = results.filter_map(|(name, median)| Some((name.to_owned(), median.parse().ok()?))).collect();
-    assert_eq!(results.len(), 2, "the machine said: {text}");
+    assert_eq!(results.len(), pieces::BOOT.len() + 3, "the machine said: {text}");
     results
 }
 
@@ -127,10 +134,20 @@ fn inside() {
     }
     let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let contenders = vec![
-        ("floor", words(&["/pipkin-floor", "/bundle/rootfs", "bench", "/bin/true"])),
-        ("pipkin-runtime", words(&["/pipkin-runtime", "--root", "/run/state", "run", "--bundle", "/bundle", "bench"])),
+    let floor = ["/bundle/rootfs", "bench", "/bin/true"];
+    let names: Vec<&str> = pieces::BOOT.iter().map(|piece| piece.0).collect();
+    let mut contenders = vec![
+        ("floor", words(&[&["/pipkin-floor"], &floor[..]].concat())),
+        (pieces::OWN_START.1, words(&[&["/pipkin-floor-bare"], &floor[..]].concat())),
     ];
+    contenders.extend(pieces::BOOT.iter().enumerate().map(|(last, piece)| {
+        let with = ["/pipkin-floor-bare", "--state", "/run", "--with", &names[..=last].join(",")];
+        (piece.1, words(&[&with, &floor[..]].concat()))
+    }));
+    contenders.push((
+        "pipkin-runtime",
+        words(&["/pipkin-runtime", "--root", "/run/state", "run", "--bundle", "/bundle", "bench"]),
+    ));
     let contender = |(name, words): (&str, Vec<String>)| {
         Contender::new(name, move || {
             let started = Instant::now();

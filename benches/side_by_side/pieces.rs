@@ -15,7 +15,8 @@ pub const ABOVE: &str = "above the floor: ";
 /// Something that a runtime does and the floor does not: its name in `pipkin-floor --with`, what it is, and why it is done.
 pub struct Piece(pub &'static str, pub &'static str, pub &'static str);
 
-const OWN_START: Piece = Piece(
+/// What is less in a runtime than in the floor.
+pub const OWN_START: Piece = Piece(
     "",
     "a start of its own instead of the C library's",
     "less, not more: in a virtual machine the C library's start costs some 70 exits to the hypervisor (CPUID)",
