@@ -29,7 +29,7 @@ fn main() {
         // The end of PID 1 is a panic, and a panic is the end of this machine.
         return;
     }
-    let mut rounds = 20;
+    let mut rounds = 40;
     let mut json = None;
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     while let Some(word) = words.next() {
@@ -132,7 +132,7 @@ fn inside() {
     ] {
         mount(Some(kind), target, Some(kind), MsFlags::empty(), none).expect(target);
     }
-    let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20);
+    let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(40);
     let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let floor = ["/bundle/rootfs", "bench", "/bin/true"];
     let names: Vec<&str> = pieces::BOOT.iter().map(|piece| piece.0).collect();
