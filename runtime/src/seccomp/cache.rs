@@ -26,7 +26,7 @@ const TEMPORARY: &str = "new";
 /// A host's containers have a handful of profiles.
 const MOST_ENTRIES: usize = 32;
 
-/// Docker's profile makes 15 KiB. The directory is in memory on most machines.
+/// Docker's profile makes 8 to 13 KiB. The directory is in memory on most machines.
 const LARGEST: usize = 256 * 1024;
 
 /// Who has compiled: another format, machine, source, library or compiler of Rust, and it is somebody else (build.rs).
