@@ -174,7 +174,10 @@ fn a_prepared_proc_does_not_take_the_label() {
         await_true("the cover", || container.stdout().contains("ready"));
         assert!(container.stdout().contains("covered"), "{cover}: {}", container.stderr());
         let pid_file = lab.path("exec.pid");
-        container.exec(&["--detach", "--pid-file", pid_file.to_str().unwrap()], &["/bin/sleep", "1000"]).run().ok();
+        let options = ["--detach", "--pid-file", pid_file.to_str().unwrap()];
+        let started = container.exec(&options, &["/bin/probe", "signal-wait", "second"]).run().ok();
+        // `exec` returns when execve(2) can not fail any more; the label comes with its last step.
+        await_true("the second program's word", || started.stdout().contains("second"));
         let pid: i32 = fs::read_to_string(&pid_file).unwrap().trim().parse().unwrap();
         adopt(pid);
         assert_eq!(profile_of(pid), format!("{} (enforce)", profile.name), "{cover}");
