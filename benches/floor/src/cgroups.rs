@@ -63,7 +63,7 @@ pub fn make(name: &str, restrict: bool) -> Cgroups {
         must(made);
         match hierarchy {
             "unified" => cgroups.unified = open(&path, O_PATH | O_DIRECTORY),
-            "devices" if restrict => write_device_rules(&path),
+            "devices" => write_device_rules(&path),
             _ => {}
         }
         if hierarchy != "unified" {
