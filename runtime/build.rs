@@ -27,8 +27,13 @@ fn variable(name: &str) -> String {
 /// Version, target, and a number for everything that decides how a profile is read and compiled: the crate's text, the
 /// locked libraries, the compiler and its options. Equal builds have equal names, wherever they are made.
 fn build() -> String {
-    let mut files = vec![PathBuf::from("build.rs"), PathBuf::from("Cargo.toml"), PathBuf::from("../Cargo.lock")];
+    // The workspace's Cargo.toml has the libraries' features and the profile.
+    let mut files: Vec<PathBuf> =
+        ["build.rs", "Cargo.toml", "Cargo.lock", "../Cargo.toml", "../Cargo.lock"].map(PathBuf::from).into();
     find_files(Path::new("src"), &mut files);
+    if Path::new("../vendor").exists() {
+        find_files(Path::new("../vendor"), &mut files);
+    }
     files.sort();
     let mut numbers = [DefaultHasher::new(), DefaultHasher::new()];
     numbers[1].write_u8(1);

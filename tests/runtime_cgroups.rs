@@ -125,11 +125,14 @@ fn a_memory_limit_that_is_too_small_to_start_is_named() {
     let mut bundle = lab.bundle();
     bundle.args(["/bin/true"]);
     let own = format!("/proc/{}/ns/pid", std::process::id());
-    for joined in [None, Some(own.as_str())] {
-        bundle.add_namespace("pid", joined);
-        bundle.config["linux"]["resources"]["memory"] = json!({"limit": 4096});
-        lab.run(&bundle).fails(1, &["linux.resources.memory.limit"]);
-        assert_eq!(lab.leaks(), "", "{joined:?}");
+    // The smaller the limit, the earlier it is killed, or refused: at any moment of what launcher and stage say to each other.
+    for limit in [4096, 20480, 40960, 61440, 81920, 4096, 40960, 81920] {
+        for joined in [None, Some(own.as_str())] {
+            bundle.add_namespace("pid", joined);
+            bundle.config["linux"]["resources"]["memory"] = json!({"limit": limit});
+            lab.run(&bundle).fails(1, &["linux.resources.memory.limit"]);
+            assert_eq!(lab.leaks(), "", "{limit}, {joined:?}");
+        }
     }
 }
 

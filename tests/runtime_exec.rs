@@ -97,6 +97,23 @@ fn a_process_file_says_everything() {
     container.delete_force();
 }
 
+/// Of a process that ends before it is the stage, so that it hears nothing of what it is told.
+/// Seen failing: with an error for who does not hear (`launch/exec.rs`).
+#[test]
+fn why_it_ended_early_is_said() {
+    let Some(lab) = Lab::user() else { return };
+    if lab.is_peer() {
+        return;
+    }
+    let container = running(&lab);
+    let process = json!({"args": ["/bin/true"], "cwd": "/", "user": {"uid": 0, "gid": 0}, "oomScoreAdj": -900});
+    let file = lab.file("process.json", process.to_string());
+    let finished = container.command("exec", &["--process", file.to_str().unwrap()], &[]).run();
+    finished.fails(255, &["process.oomScoreAdj", "CAP_SYS_RESOURCE"]);
+    container.delete_force();
+    assert_eq!(lab.leaks(), "");
+}
+
 #[test]
 fn detached_it_goes_on_alone() {
     let Some(lab) = Lab::root() else { return };

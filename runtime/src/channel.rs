@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Error, Kind, Result};
 
-/// From the launcher to the stage; each is sent only when the plan makes the stage wait for it.
+/// From the launcher to the stage; each is sent only when the stage waits for it, as the plan says or as it always does.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Go {
     /// The stage's executable is out of reach: it may be seen from inside the container.

@@ -158,24 +158,24 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let Some(child) = &undo.child else { return Err(gone(None)) };
     if !boot.plan.net_devices.is_empty() {
         let moved = net_devices::move_into(&boot.plan.net_devices, &boot.plan.namespaces, child.pid());
-        undo.devices = Some(moved.map_err(|error| first_cause(error, &channel))?);
+        undo.devices = Some(moved.map_err(|error| first_cause(error, &channel, child))?);
     }
     if let Some(shares) = &boot.record.resctrl {
-        shares.enter(child.pid()).map_err(|error| first_cause(error, &channel))?;
+        shares.enter(child.pid()).map_err(|error| first_cause(error, &channel, child))?;
     }
-    set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel))?;
+    set_scheduling(Some(child.pid()), &scheduling).map_err(|error| first_cause(error, &channel, child))?;
     // Before it has its ids: until then it waits.
     if let Some(cgroup) = undo.cgroup.as_ref().filter(|_| behind_systemd) {
-        cgroup.attach_by_systemd(child.pid(), None).map_err(|error| first_cause(error, &channel))?;
+        cgroup.attach_by_systemd(child.pid(), None).map_err(|error| first_cause(error, &channel, child))?;
     }
-    let terminal =
-        attend(&boot, child, undo.cgroup.as_ref(), &channel, mount).map_err(|error| first_cause(error, &channel))?;
+    let terminal = attend(&boot, child, undo.cgroup.as_ref(), &channel, mount)
+        .map_err(|error| first_cause(error, &channel, child))?;
     let notify = match (boot.plan.inside.start, boot.notify_socket) {
         (Start::AtOnce, Some(manager)) => Some(NotifyRelay::new(boot.directory.notify_directory()?.as_fd(), manager)?),
         _ => None,
     };
     if !boot.may_start_when_ready() {
-        channel.send(&Go::Proceed, None)?;
+        channel.send(&Go::Proceed, None).map_err(|error| first_cause(error, &channel, child))?;
     }
     if let (Start::AtOnce, Some(agent)) = (boot.plan.inside.start, &boot.plan.seccomp_agent) {
         let pid = child.pid().as_raw_nonzero().get();
@@ -380,12 +380,14 @@ fn is_readable(channel: &Channel) -> bool {
     rustix::event::poll(&mut [PollFd::new(channel, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
-/// When the stage has failed already, what it says is the cause of whatever then failed here.
-pub(super) fn first_cause(error: Error, channel: &Channel) -> Error {
+/// When the stage has failed already, what it says is the cause of whatever then failed here; and when it is gone without a word,
+/// that is.
+pub(super) fn first_cause(error: Error, channel: &Channel, child: &Child) -> Error {
     while is_readable(channel) {
         match channel.receive_report() {
             Ok(Some((Report::Failed(cause), _))) => return cause,
             Ok(Some(_)) => {}
+            Ok(None) if error.errno() == Some(libc::EPIPE) => return gone(Some(child)),
             _ => break,
         }
     }

@@ -96,7 +96,8 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     };
     let Started { child: first, channel, mount } = start_stage(Request::Join(&task), &setting)?;
     drop(mount);
-    channel.send(&Go::Join, None)?;
+    // Whoever does not hear it any more is gone, and what it has left to say comes next.
+    let _ = channel.send(&Go::Join, None);
     let (child, first) = wait_for_clone(Some(first), None, &channel, caller)?;
     let attach = || match cgroup.as_ref().filter(|_| behind_systemd) {
         Some(cgroup) => cgroup.attach_by_systemd(child.pid(), beside.as_ref().map(AsFd::as_fd)),
@@ -110,7 +111,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     match attended {
         Ok(terminal) => Ok(Joined { child, first, channel, terminal }),
         Err(error) => {
-            let error = first_cause(error, &channel);
+            let error = first_cause(error, &channel, &child);
             child.kill();
             // It ends with its child. The error that led here is the one to report.
             let _ = first.map(|first| first.wait());

@@ -15,7 +15,8 @@ use crate::sys::network::bring_loopback_up;
 /// can mount most of its file systems.
 ///
 /// # Errors
-/// Also when the way back is barred. Nothing but the descriptor holds the new namespace.
+/// Also when the way back is barred, as only a security module could bar it: what follows, such as hooks of an undone container,
+/// then runs in the new one. Nothing but the descriptor holds that.
 pub(super) fn make() -> Result<OwnedFd> {
     let own = open_own()?;
     nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {

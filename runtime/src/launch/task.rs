@@ -41,7 +41,7 @@ pub(super) struct Setting<'a> {
     pub user_namespace: bool,
     /// Whether the cgroup may be frozen: then the child stands still before it executes anything.
     pub may_be_frozen: bool,
-    /// Whether there may be processes of containers that see it from the beginning: it is not in a new pid namespace.
+    /// Whether there may be processes of containers that see it from the beginning: those in the launcher's own pid namespace.
     pub visible: bool,
 }
 
@@ -138,7 +138,11 @@ fn become_stage(
     }
     let errno = execute_handle(program, arguments, environment);
     let error = Error::system("execute the stage", errno);
-    if errno == nix::errno::Errno::ENOMEM { error.remedy(MEMORY_REMEDY) } else { error }
+    match errno {
+        // Of a few short words there can only be too many for the memory that they are copied to.
+        nix::errno::Errno::ENOMEM | nix::errno::Errno::E2BIG => error.remedy(MEMORY_REMEDY),
+        _ => error,
+    }
 }
 
 /// The plan goes through memory, because a message has a limit and a plan has not.

@@ -3,7 +3,8 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{
-    Attributes, Device, DeviceKind, MappingSource, Mount, MountKind, Parameter, Plan, SourceLink, Start, Step,
+    Attributes, Device, DeviceKind, MappingSource, Mount, MountKind, NamespaceKind, Parameter, Plan, SourceLink, Start,
+    Step,
 };
 
 impl Display for Plan {
@@ -16,7 +17,8 @@ impl Display for Plan {
         for join in &self.namespaces.join {
             writeln!(f, "  join the {} namespace of {}", join.kind.name(), join.path.display())?;
         }
-        let new: Vec<_> = self.namespaces.new.iter().map(|kind| kind.name()).collect();
+        let later = |kind: &NamespaceKind| self.inside.awaits_network && *kind == NamespaceKind::Network;
+        let new: Vec<_> = self.namespaces.new.iter().filter(|kind| !later(kind)).map(|kind| kind.name()).collect();
         writeln!(f, "  make new namespaces: {}", new.join(", "))?;
         if let Some(maps) = &self.id_maps {
             for (name, maps) in [("user", &maps.uid), ("group", &maps.gid)] {

@@ -78,8 +78,11 @@ impl Cache {
             other => other.on("open", &path)?,
         };
         let stat = check(&file, FileType::RegularFile, &path)?;
-        if stat.st_nlink != 1 {
-            return Err(distrusted(&path, "has another name, too"));
+        match stat.st_nlink {
+            // Replaced a moment ago.
+            0 => return Ok(None),
+            1 => {}
+            _ => return Err(distrusted(&path, "has another name, too")),
         }
         let length = usize::try_from(stat.st_size).ok().filter(|length| *length <= LARGEST);
         let length = length.ok_or_else(|| distrusted(&path, "is too large"))?;
@@ -93,7 +96,7 @@ impl Cache {
     ///
     /// Whatever goes wrong is no error: then there is no entry. While somebody else keeps one, nothing is done.
     pub fn keep(&self, profile: &[u8], in_force: &Filter) {
-        if in_force.notify {
+        if in_force.notify || profile.len() > LARGEST {
             return;
         }
         // The text alone, strictly: what counts for it does not depend on what was around it.

@@ -18,7 +18,7 @@ use crate::plan::{Inside, Join, NamespaceKind, Namespaces, TimeOffset};
 use crate::sys::process::{CloneOptions, Cloned, clone3, clone3_to_execute, exit_now};
 use crate::trace;
 
-/// Ends up in all namespaces of the plan but the cgroup's.
+/// Ends up in all namespaces of the plan but the cgroup's, and the network's where the launcher makes that.
 pub(super) fn enter(inside: &Inside, channel: &Channel) -> Result<()> {
     let opened = open_all(&inside.namespaces.join)?;
     let offsets = open_time_offsets(inside)?;
