@@ -14,21 +14,38 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::sys::bpf;
 
 impl Cgroup {
-    /// Makes the plan's device rules hold for every process in the cgroup, on version 1 by `devices.deny` and
-    /// `devices.allow`, on version 2 by one eBPF program.
+    /// Makes the plan's device rules hold on version 1, by `devices.deny` and `devices.allow`, for every process in the cgroup.
     ///
-    /// To be called with the container's first process in the cgroup (where systemd has made it, a stand-in leaves now).
-    /// May run while the container is being set up, but before its program starts: what is open then stays open.
+    /// To be called before somebody is in it: between the first write, which denies all, and the last one the stage could not
+    /// make the container's devices.
     ///
     /// # Errors
     /// [`Kind::System`] when the kernel refuses, for instance to allow what the parent cgroup denies.
+    pub fn restrict_empty(&self) -> Result<()> {
+        match self.restricting_rules().filter(|_| self.legacy("devices").is_some()) {
+            Some(rules) => self.restrict_to(rules, true),
+            None => Ok(()),
+        }
+    }
+
+    /// The same on version 2, by one eBPF program. The kernel looks at it for longer than at all the rest of a cgroup, so it is loaded
+    /// while the container is being set up, but before its program starts: what is open then stays open.
+    ///
+    /// To be called with the container's first process in the cgroup (where systemd has made it, a stand-in leaves now).
+    ///
+    /// # Errors
+    /// [`Kind::System`] when the kernel refuses.
     pub fn restrict(&self) -> Result<()> {
         // The container's own process is in: systemd's scope needs no stand-in any more.
         drop(self.stand_in.take());
-        match &self.devices {
-            Some(rules) if !(rules.allow_everything()) => self.restrict_to(rules, true),
-            _ => Ok(()),
+        match self.restricting_rules().filter(|_| self.legacy("devices").is_none()) {
+            Some(rules) => self.restrict_to(rules, true),
+            None => Ok(()),
         }
+    }
+
+    fn restricting_rules(&self) -> Option<&Rules> {
+        self.devices.as_ref().filter(|rules| !rules.allow_everything())
     }
 
     /// `fresh`: nothing has been restricted before.

@@ -103,9 +103,9 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     let mut doors = Vec::new();
     if let Some(plan) = &boot.plan.cgroup {
         // Written before it is made: whoever deletes the container then finds it.
-        let cgroup = Cgroup::create(plan)?;
+        let cgroup = undo.cgroup.insert(Cgroup::create(plan)?);
+        cgroup.restrict_empty()?;
         doors = cgroup.doors()?;
-        undo.cgroup = Some(cgroup);
         trace::step("make the cgroup");
     }
     if let Some(made) = undo.cgroup.as_ref().map(Cgroup::record)

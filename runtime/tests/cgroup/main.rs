@@ -47,6 +47,12 @@ impl TestCgroup {
         TestCgroup { cgroup, parents }
     }
 
+    /// All of its device rules.
+    fn restrict(&self) {
+        self.cgroup.restrict_empty().unwrap();
+        self.cgroup.restrict().unwrap();
+    }
+
     fn directory(&self, version: Version) -> PathBuf {
         self.cgroup.record().mounts().into_iter().find(|m| m.version == version).unwrap().directory
     }
