@@ -22,16 +22,22 @@ programs=${PIPKIN_BIN_DIR:-$target/$triple/release}
 packages=busybox-static,dbus,dbus-user-session,libpam-systemd,procps,systemd,systemd-sysv,uidmap,util-linux
 root=$target/systemd
 
+. tests/fetch.sh
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 
 if [ "$(cat "$root/of" 2>/dev/null)" != "$packages" ]; then
     printf '\n== making a Debian of %s\n' "$packages"
-    mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
-        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' \
-        bookworm "$scratch/root" >"$scratch/log" 2>&1 || { cat "$scratch/log" >&2; exit 77; }
+    made=0
+    timeout 900 mmdebstrap --variant=essential --include="$packages" --aptopt='Acquire::Languages "none"' \
+        --aptopt='Acquire::Retries "3"' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$scratch/root" >"$scratch/log" 2>&1 || made=$?
+    if [ $made != 0 ]; then
+        cat "$scratch/log" >&2
+        ! had_no_network $made "$scratch/log" || exit 77
+        exit 1
+    fi
     rm -rf "$scratch"/root/var/cache/* "$scratch"/root/var/lib/apt "$root"
     mkdir -p "$root"
     # A container inherits no name of a machine: with one systemd asks nobody.

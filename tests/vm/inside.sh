@@ -56,6 +56,12 @@ for name in $(cat /pipkin/list); do
     kill "$watch" 2>/dev/null
     echo "pipkin-vm: $name took $(($(date +%s) - begin)) s"
 done
-find /sys/fs/cgroup -type d -name '*pkt-*' -o -type d -name '*pipkin-test-*' | sed 's/^/left behind: /'
+left_behind() { find /sys/fs/cgroup -type d -name '*pkt-*' -o -type d -name '*pipkin-test-*'; }
+# What has been ended may take a moment longer to be gone.
+for _ in $(seq 100); do
+    [ -n "$(left_behind)" ] || break
+    sleep 0.3
+done
+left_behind | sed 's/^/left behind: /'
 echo "pipkin-vm: exit $failed"
 systemctl poweroff -ff

@@ -49,15 +49,17 @@ die() { printf '\nFAILED: %s\n' "$*" >&2; exit 1; }
 # There can be no such machine here.
 skip() { printf '\nSKIPPED the emulated machine: %s\n' "$*" >&2; exit 77; }
 
-# Runs a command that needs the network. Where there is none, that is no fault of what is tested; a name that nobody has is.
+. tests/fetch.sh
+
+# Runs a command that needs the network.
 fetch() {
     what=$1
     shift
-    timeout 900 "$@" >"$scratch/fetched" 2>&1 && return 0
+    fetched=0
+    timeout 900 "$@" >"$scratch/fetched" 2>&1 || fetched=$?
+    [ $fetched != 0 ] || return 0
     tail -n 20 "$scratch/fetched" >&2
-    if grep -q -i -e 'unable to locate package' -e 'no installation candidate' -e 'unmet dependencies' "$scratch/fetched"; then
-        die "fetching $what"
-    fi
+    had_no_network $fetched "$scratch/fetched" || die "fetching $what"
     skip "$what can not be fetched"
 }
 
@@ -245,6 +247,9 @@ judge() {
     if grep -q '^SKIPPED' "$scratch/words"; then
         grep '^SKIPPED' "$scratch/words" >&2
         die "skipped in the machine that has everything"
+    fi
+    if grep -e '^left behind: ' -e '^insmod .* failed' "$scratch/words" >&2; then
+        die "left behind in the machine, or missing in it"
     fi
     if [ "$verdict" != 0 ]; then
         cp "$scratch/console" "$scratch/words" "$cache/"

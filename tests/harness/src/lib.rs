@@ -45,5 +45,6 @@ pub const COUNTING: &str =
 pub fn skipped(reason: &str) {
     use std::io::Write;
     let name = std::thread::current().name().unwrap_or("main").to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {reason}");
+    // With one thread the test's name stands in the line already.
+    let _ = write!(std::io::stderr(), "\nSKIPPED {name}: {reason}\n");
 }
