@@ -32,6 +32,7 @@ BENCH_PEERS = $(if $(USR),--usr "$(USR)") $(if $(PEERS),--peers "$(PEERS)")
 BENCH = PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench
 
 bench: ## Boot, exec, loading of images, the init: side by side with other runtimes and with the kernel's own price (root)
+	benches/peers.sh
 	$(CARGO) build --release --locked --workspace
 	$(BENCH) boot -- $(BENCH_PEERS)
 	$(BENCH) exec -- $(BENCH_PEERS)
@@ -39,6 +40,7 @@ bench: ## Boot, exec, loading of images, the init: side by side with other runti
 	$(BENCH) init
 
 bench-docs: ## Put figures and chart anew into docs/benchmarks.md: a quarter of an hour on a quiet machine (root)
+	benches/peers.sh
 	$(CARGO) build --release --locked --workspace
 	mkdir -p "$(TARGET_DIR)/bench"
 	$(BENCH) boot -- --rounds 150 $(BENCH_PEERS) --json "$(abspath $(TARGET_DIR))/bench/boot.json"
