@@ -45,6 +45,7 @@ pub const COUNTING: &str =
 pub fn skipped(reason: &str) {
     use std::io::Write;
     let name = std::thread::current().name().unwrap_or("main").to_owned();
-    // With one thread the test's name stands in the line already.
-    let _ = write!(std::io::stderr(), "\nSKIPPED {name}: {reason}\n");
+    // In one write, which others' words can not come into; with one thread the test's name stands in the line already.
+    let line = format!("\nSKIPPED {name}: {reason}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
