@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, Mode, OFlags};
 
+use super::task::NAMESPACES_REMEDY;
 use crate::error::{Context, Error, Result};
 use crate::sys::network::bring_loopback_up;
 
@@ -22,7 +23,7 @@ pub(super) fn make() -> Result<OwnedFd> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
         let error = Error::system("make a network namespace", errno);
         match errno {
-            Errno::ENOSPC => error.remedy("a limit on namespaces is reached; see /proc/sys/user/max_net_namespaces"),
+            Errno::ENOSPC => error.remedy(NAMESPACES_REMEDY),
             _ => error,
         }
     })?;

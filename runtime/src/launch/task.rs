@@ -21,6 +21,9 @@ use crate::trace;
 /// What a stage that dies of a lack of memory mostly dies of.
 pub(super) const MEMORY_REMEDY: &str = "is the memory limit (linux.resources.memory.limit) too small?";
 
+/// What a limit on namespaces is told by.
+pub(super) const NAMESPACES_REMEDY: &str = "a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces";
+
 /// What the stage gets beside its task.
 pub(super) struct Setting<'a> {
     /// `CLONE_NEW*` for the clone.
@@ -98,7 +101,7 @@ fn explain_clone(errno: nix::errno::Errno, setting: &Setting<'_>) -> Error {
             error.remedy("an ordinary user needs a user namespace: add {\"type\": \"user\"} to linux.namespaces, or use `spec --rootless`")
         }
         nix::errno::Errno::EPERM => error.remedy("user namespaces are not allowed here; see kernel.unprivileged_userns_clone and user.max_user_namespaces"),
-        nix::errno::Errno::ENOSPC => error.remedy("a limit on namespaces is reached; see /proc/sys/user/max_*_namespaces"),
+        nix::errno::Errno::ENOSPC => error.remedy(NAMESPACES_REMEDY),
         nix::errno::Errno::EBUSY | nix::errno::Errno::EOPNOTSUPP => error.remedy("the cgroup has handed its controllers to cgroups below it"),
         _ => error,
     }

@@ -192,7 +192,7 @@ pub struct Inside {
     pub time_offsets: Vec<TimeOffset>,
     /// Whether the launcher moves network devices into the container.
     pub waits_for_devices: bool,
-    /// Whether `lo` is brought up.
+    /// Whether the stage brings `lo` up.
     pub loopback: bool,
     /// Whether the launcher makes the network namespace, and brings `lo` up in it, while the stage works, which joins it later.
     pub awaits_network: bool,
