@@ -96,7 +96,8 @@ impl Channel {
 
     /// Waits for a message; `None` when the other side is gone.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>> {
-        self.receive_in(&mut [0; LONGEST])
+        let length = next_length(self.socket.as_fd()).step(|| "wait for a message between launcher and stage")?;
+        self.receive_in(&mut vec![0; length.min(LONGEST)])
     }
 
     fn receive_in<T: DeserializeOwned>(&self, bytes: &mut [u8]) -> Result<Option<(T, Option<OwnedFd>)>> {
@@ -163,6 +164,18 @@ impl Channel {
     }
 }
 
+/// Waits for a message, which stays to be received: its length (recv(2), `MSG_TRUNC`), 0 when the other side is gone. Most are of
+/// a few bytes, an error may have thousands.
+fn next_length(socket: BorrowedFd<'_>) -> std::result::Result<usize, Errno> {
+    loop {
+        match rustix::net::recv(socket, &mut [0; 0], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            // As in `receive_bytes`.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
+            other => return other.map(|(_, length)| length),
+        }
+    }
+}
+
 /// Receives a message of a Unix socket, and the descriptor that came with it; 0 bytes when the other side is gone.
 pub(crate) fn receive_bytes(
     socket: BorrowedFd<'_>,
@@ -173,9 +186,8 @@ pub(crate) fn receive_bytes(
     let received = loop {
         let mut slices = [IoSliceMut::new(bytes)];
         match rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-            Err(Errno::INTR) => {}
-            // The other process was killed with something unread.
-            Err(Errno::CONNRESET) => break 0,
+            // The other process ended with something unread: told once, and what it has said is still there.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other?.bytes,
         }
     };
@@ -219,6 +231,18 @@ mod tests {
         assert_eq!(launcher.receive::<Report>().unwrap().unwrap().0, Report::Failed(error));
         assert!(launcher.receive::<Report>().unwrap().unwrap().1.is_some());
         drop(stage);
+        assert!(launcher.receive::<Report>().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_words_of_who_ends_with_something_unread_arrive() {
+        let (launcher, stage) = pair().unwrap();
+        launcher.send(&Go::Proceed, None).unwrap();
+        stage.send(&Report::Ready, None).unwrap();
+        stage.send(&Report::Rooted, None).unwrap();
+        drop(stage);
+        assert_eq!(launcher.receive::<Report>().unwrap().unwrap().0, Report::Ready);
+        assert_eq!(launcher.receive::<Report>().unwrap().unwrap().0, Report::Rooted);
         assert!(launcher.receive::<Report>().unwrap().is_none());
     }
 }

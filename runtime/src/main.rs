@@ -1,8 +1,6 @@
 //! `pipkin-runtime`: the OCI runtime that engines call.
 #![no_main]
 
-use std::io::Write;
-
 use pipkin_runtime::sys::process::{exit_now, open_standard_descriptors, write_errors_not_signals};
 
 #[cfg(own_start)]
@@ -15,8 +13,5 @@ extern "C" fn main() -> std::ffi::c_int {
     pipkin_runtime::stage::enter_if_stage();
     open_standard_descriptors();
     write_errors_not_signals();
-    let status = pipkin_runtime::cli::main();
-    // A reader that has gone away is no error worth a word.
-    let _ = std::io::stdout().flush();
-    exit_now(status.into())
+    exit_now(pipkin_runtime::cli::main().into())
 }

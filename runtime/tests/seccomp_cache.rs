@@ -42,7 +42,7 @@ fn profile(spec: &Spec) -> Option<&LinuxSeccomp> {
     spec.linux().as_ref()?.seccomp().as_ref()
 }
 
-fn without_profile(mut spec: Spec) -> Spec {
+fn without_profile(mut spec: Box<Spec>) -> Box<Spec> {
     if let Some(linux) = spec.linux_mut() {
         linux.set_seccomp(None);
     }

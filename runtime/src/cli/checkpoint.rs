@@ -130,6 +130,7 @@ impl ImageFlags {
 }
 
 impl Checkpoint {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let options = CheckpointOptions {
             images: self.images.images(),
@@ -146,6 +147,7 @@ impl Checkpoint {
 }
 
 impl Restore {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         if self.no_pivot {
             return Err(Error::invalid("--no-pivot", "CRIU restores the mounts as they were: leave it out"));

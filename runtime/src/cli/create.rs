@@ -97,6 +97,7 @@ impl Create {
         Some(Self { bundle: Bundle::plain(given)?, id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.create(&self.id, &self.bundle.options()?)
     }

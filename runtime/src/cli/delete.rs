@@ -23,6 +23,7 @@ impl Delete {
         Some(Self { force: given.flag("force"), id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.delete(&self.id, self.force)
     }

@@ -21,6 +21,7 @@ pub(super) struct Events {
 }
 
 impl Events {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         if self.stats {
             return self.print(Event::Stats(Box::new(runtime.stats(&self.id)?)));

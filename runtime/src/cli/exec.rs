@@ -116,6 +116,7 @@ impl Exec {
         })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         let gid = |gid: &i64| {
             u32::try_from(*gid).map_err(|_| Error::invalid("--additional-gids", format!("{gid} is no group's number")))

@@ -11,6 +11,7 @@ use crate::seccomp;
 pub(super) struct Features {}
 
 impl Features {
+    #[inline(never)]
     pub fn run(self) -> Result<()> {
         let text =
             serde_json::to_string_pretty(&features()).map_err(std::io::Error::from).step(|| "encode the features")?;

@@ -26,6 +26,7 @@ impl Kill {
         Some(Self { all: given.flag("all"), id: given.word()?, signal: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         match self.signal.as_str() {
             "0" => runtime.check_running(&self.id),

@@ -22,6 +22,7 @@ enum Format {
 }
 
 impl List {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let views = runtime.list()?;
         if self.quiet {

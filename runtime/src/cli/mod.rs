@@ -115,21 +115,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> u8 {
     let cli = match plain::parse(std::env::args_os()).or_else(one_command::parse).map_or_else(parse, Ok) {
         Ok(cli) => cli,
-        Err(error) if error.kind() == clap::error::ErrorKind::InvalidUtf8 => {
-            let words = std::env::args_os().filter(|word| word.to_str().is_none()).map(|word| format!("{word:?}"));
-            let message =
-                format!("error: {}: not UTF-8, which only names of files may be", words.collect::<Vec<_>>().join(", "));
-            eprintln!("{message}");
-            log_misuse(&message);
-            return 1;
-        }
-        Err(error) => {
-            let _ = error.print();
-            if error.use_stderr() {
-                log_misuse(&error.to_string());
-            }
-            return u8::from(error.use_stderr());
-        }
+        Err(error) => return explain(&error),
     };
     let failure = if matches!(cli.command, Command::Exec(_)) { exec::FAILURE } else { 1 };
     let Options { log, log_format, log_level, debug, trace_boot, .. } = &cli.options;
@@ -148,10 +134,31 @@ pub fn main() -> u8 {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn parse() -> std::result::Result<Cli, clap::Error> {
     let command = go_flags::forgiving(command());
     let words = go_flags::arguments(&command);
     Cli::from_arg_matches_mut(&mut command.try_get_matches_from(words)?)
+}
+
+/// What is wrong with the command line, or the help that was asked for; the exit status.
+#[cold]
+#[inline(never)]
+fn explain(error: &clap::Error) -> u8 {
+    if error.kind() == clap::error::ErrorKind::InvalidUtf8 {
+        let words = std::env::args_os().filter(|word| word.to_str().is_none()).map(|word| format!("{word:?}"));
+        let message =
+            format!("error: {}: not UTF-8, which only names of files may be", words.collect::<Vec<_>>().join(", "));
+        eprintln!("{message}");
+        log_misuse(&message);
+        return 1;
+    }
+    let _ = error.print();
+    if error.use_stderr() {
+        log_misuse(&error.to_string());
+    }
+    u8::from(error.use_stderr())
 }
 
 /// Engines read the log file, also when the rest of the command line made no sense.
@@ -171,6 +178,9 @@ fn log_misuse(message: &str) {
 }
 
 impl Cli {
+    /// Each command's `run` is kept out of line: inlined here, the locals of all of them would be one frame of four pages, and
+    /// every page of the stack that is touched costs a start a microsecond.
+    #[inline(never)]
     fn run(self) -> Result<u8> {
         let Options { root, systemd_cgroup, cgroup_manager, rootless, criu, .. } = self.options;
         let manager = if systemd_cgroup { cgroup::Manager::Systemd } else { cgroup_manager };
@@ -218,7 +228,8 @@ fn rootless(text: &str) -> std::result::Result<Rootless, String> {
 /// Writes to standard output; a reader that has gone away is no error worth a word.
 fn print(text: &str) {
     use std::io::Write;
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut output = std::io::stdout();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
 /// An exit status as a process can have it.

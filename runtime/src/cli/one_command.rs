@@ -8,6 +8,8 @@ use clap::{Args, FromArgMatches};
 use super::{Cli, Options, create, delete, events, exec, go_flags, kill, pause, ps, run, start, state, update};
 
 /// `None` when anything is unusual, such as a mistake or `--help`: whoever knows all commands then has the right words.
+#[cold]
+#[inline(never)]
 pub(super) fn parse() -> Option<Cli> {
     let (name, options_of) = std::env::args_os().skip(1).find_map(|word| options_of(&word))?;
     let command = options_of(clap::Command::new(name));

@@ -18,6 +18,7 @@ impl Pause {
         Some(Self { id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.pause(&self.id)
     }
@@ -37,6 +38,7 @@ impl Resume {
         Some(Self { id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.resume(&self.id)
     }

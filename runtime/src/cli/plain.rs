@@ -83,6 +83,7 @@ impl Given {
 }
 
 /// `None`: the parser has to look at it.
+#[inline(never)]
 pub(super) fn parse(words: impl Iterator<Item = std::ffi::OsString>) -> Option<Cli> {
     let words: Option<Vec<String>> = words.skip(1).map(|word| word.into_string().ok()).collect();
     let mut words = words?.into_iter();

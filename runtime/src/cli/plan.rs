@@ -29,6 +29,7 @@ enum Format {
 }
 
 impl Plan {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         let (plan, problems) = runtime.plan(&self.id, &self.bundle)?;
         match self.format {

@@ -27,6 +27,7 @@ enum Format {
 }
 
 impl Ps {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let pids = runtime.processes(&self.id)?;
         if matches!(self.format, Format::Json) {

@@ -40,6 +40,7 @@ impl Run {
         })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<u8> {
         let options = CreateOptions { keep: self.keep, no_subreaper: self.no_subreaper, ..self.bundle.options()? };
         runtime.run(&self.id, &options, self.detach).map(exit_status)

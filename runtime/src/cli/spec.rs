@@ -19,6 +19,7 @@ pub(super) struct Spec {
 }
 
 impl Spec {
+    #[inline(never)]
     pub fn run(self) -> Result<()> {
         let path = self.bundle.join("config.json");
         let mut spec = default_spec();

@@ -19,6 +19,7 @@ impl Start {
         Some(Self { id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         runtime.start(&self.id, NotifySocket::of_caller()?.as_ref())
     }

@@ -19,6 +19,7 @@ impl State {
         Some(Self { id: given.only_word()? })
     }
 
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let view = runtime.state(&self.id)?;
         let text = serde_json::to_string_pretty(&view).map_err(std::io::Error::from).step(|| "encode the state")?;

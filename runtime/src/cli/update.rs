@@ -83,6 +83,7 @@ fn shares(resource: &str, text: &str) -> std::result::Result<String, String> {
 }
 
 impl Update {
+    #[inline(never)]
     pub fn run(self, runtime: &Runtime) -> Result<()> {
         let resources = match &self.resources {
             Some(file) => config::resources_of_text(Path::new(file), &read(file)?)?,

@@ -2,6 +2,7 @@
 
 mod position;
 mod profile;
+mod running;
 
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+pub use self::running::{Linux, Running, profile_of_text};
 use crate::error::{Context, Error, Kind, Result};
 use crate::seccomp::{Cache, Compiled, NewProfile};
 
@@ -22,7 +24,7 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// What [`load`] found: the configuration, and what a person should hear about it.
 pub struct Config {
     /// The configuration as written.
-    pub spec: Spec,
+    pub spec: Box<Spec>,
     /// Things that were left out as the spec asks, such as capabilities nobody knows.
     pub warnings: Vec<String>,
     /// Its text, which a container keeps for later `exec`s.
@@ -88,7 +90,7 @@ pub fn of_text(path: &Path, text: Vec<u8>) -> Result<Config> {
     Ok(Config { spec, warnings, text, filter: Filter::InSpec })
 }
 
-/// As [`of_text`], for a program that is to run.
+/// As [`of_text`], for a container that is to run.
 pub fn of_text_to_run(path: &Path, text: Vec<u8>, cache: &Cache) -> Result<Config> {
     let Some(profile) = profile::find(&text) else { return of_text(path, text) };
     if let Some(compiled) = cache.find(&text[profile.clone()])
@@ -101,6 +103,11 @@ pub fn of_text_to_run(path: &Path, text: Vec<u8>, cache: &Cache) -> Result<Confi
     Ok(Config { filter: Filter::New(profile), ..of_text(path, text)? })
 }
 
+/// Reads what one more program in a container needs of its configuration, with the warnings of [`Config`]; errors name the path.
+pub fn running_of_text(path: &Path, text: &[u8]) -> Result<(Box<Running>, Vec<String>)> {
+    parse(path, text)
+}
+
 /// `enableCMT` and `enableMBM`, which `oci-spec` looks for as `enableCmt` and `enableMbm`.
 fn respell_figures(spec: &mut Spec, text: &[u8]) {
     let Some(asked) = spec.linux_mut().as_mut().and_then(|linux| linux.intel_rdt_mut().as_mut()) else { return };
@@ -110,14 +117,14 @@ fn respell_figures(spec: &mut Spec, text: &[u8]) {
 }
 
 /// Reads a process document, as `exec --process` takes it (the spec's `process` object).
-pub fn load_process(path: &Path) -> Result<(Process, Vec<String>)> {
+pub fn load_process(path: &Path) -> Result<(Box<Process>, Vec<String>)> {
     parse(path, &read_bounded(path)?)
 }
 
 /// Reads a document of limits, as `update --resources` takes it (the spec's `linux.resources` object). The origin is
 /// what an error calls the text.
 pub fn resources_of_text(origin: &Path, text: &[u8]) -> Result<LinuxResources> {
-    Ok(parse(origin, text)?.0)
+    Ok(*parse(origin, text)?.0)
 }
 
 /// All of a file that somebody else has written.
@@ -137,15 +144,31 @@ pub(crate) fn read_bounded(path: &Path) -> Result<Vec<u8>> {
 
 /// Parses strictly; only when that fails, capabilities that nobody knows are left out (config.md: they MUST be
 /// warned about), what `oci-spec` spells in another way than the spec is put into its spelling, and it is tried again.
-fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(T, Vec<String>)> {
+fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(Box<T>, Vec<String>)> {
     // serde would read a list as an object whose fields have no names.
     if text.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
         return Err(Error::new(Kind::Invalid, format!("{}: is not a JSON object", path.display())));
     }
-    let cause = match serde_json::from_slice(text) {
-        Ok(document) => return Ok((document, Vec::new())),
-        Err(cause) => cause,
-    };
+    match read(text) {
+        Ok(document) => Ok((document, Vec::new())),
+        Err(cause) => parse_again(path, text, &cause),
+    }
+}
+
+/// On the heap, and out of line: a whole configuration has 3000 bytes, which otherwise every function up to its user would have
+/// in its frame several times.
+#[inline(never)]
+fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<Box<T>> {
+    serde_json::from_slice(text)
+}
+
+#[cold]
+#[inline(never)]
+fn parse_again<T: DeserializeOwned>(
+    path: &Path,
+    text: &[u8],
+    cause: &serde_json::Error,
+) -> Result<(Box<T>, Vec<String>)> {
     if let Ok(mut value) = serde_json::from_slice::<Value>(text) {
         let warnings = drop_unknown_capabilities(&mut value);
         let respelled = respell(process_of(&mut value));
@@ -221,7 +244,7 @@ fn drop_unknown_capabilities(document: &mut Value) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn parse_spec(text: &str) -> Result<(Spec, Vec<String>)> {
+    fn parse_spec(text: &str) -> Result<(Box<Spec>, Vec<String>)> {
         parse(Path::new("config.json"), text.as_bytes())
     }
 

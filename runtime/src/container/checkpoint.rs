@@ -110,7 +110,7 @@ impl Runtime {
     }
 
     /// What was decided when the container was made.
-    fn compile_again(&self, record: &Record, spec: &oci_spec::runtime::Spec) -> Result<Plan> {
+    fn compile_again(&self, record: &Record, spec: &oci_spec::runtime::Spec) -> Result<Box<Plan>> {
         plan::compile(&self.restore_request(&record.document.id, &record.document.bundle), spec, &Host::detect()?)
     }
 }

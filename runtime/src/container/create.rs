@@ -49,7 +49,7 @@ pub struct CreateOptions {
 impl Runtime {
     /// Makes a container that waits to be started.
     pub fn create(&self, id: &str, options: &CreateOptions) -> Result<()> {
-        let prepared = self.prepare(id, options, Start::OnRequest)?;
+        let mut prepared = self.prepare(id, options, Start::OnRequest)?;
         check_terminal(&prepared.plan, options, true)?;
         prepared.boot(self, options).map(drop)
     }
@@ -105,7 +105,7 @@ impl Runtime {
 
     /// Creates, starts, waits for the end and deletes: the program's exit status. Detached it does not wait.
     pub fn run(&self, id: &str, options: &CreateOptions, detach: bool) -> Result<i32> {
-        let prepared = self.prepare(id, options, Start::AtOnce)?;
+        let mut prepared = self.prepare(id, options, Start::AtOnce)?;
         check_terminal(&prepared.plan, options, detach)?;
         if detach {
             return prepared.run_detached(self, options).map(|()| 0);
@@ -115,7 +115,7 @@ impl Runtime {
     }
 
     /// What would be done, without doing any of it.
-    pub fn plan(&self, id: &str, bundle: &Path) -> Result<(Option<Plan>, crate::error::Problems)> {
+    pub fn plan(&self, id: &str, bundle: &Path) -> Result<(Option<Box<Plan>>, crate::error::Problems)> {
         crate::state::check_id(id)?;
         let bundle = absolute(bundle)?;
         let spec = config::load(&bundle)?.spec;
@@ -125,7 +125,9 @@ impl Runtime {
         Ok((plan, problems))
     }
 
-    fn prepare(&self, id: &str, options: &CreateOptions, start: Start) -> Result<Prepared> {
+    // Out of line, and its result on the heap: nothing of it stays on the stack while the container runs.
+    #[inline(never)]
+    fn prepare(&self, id: &str, options: &CreateOptions, start: Start) -> Result<Box<Prepared>> {
         crate::state::check_id(id)?;
         check_preserved(options.preserve_fds, options.listen_fds)?;
         let bundle = absolute(&options.bundle)?;
@@ -161,13 +163,13 @@ impl Runtime {
         let mut record = Record::of(&plan, &config.spec);
         record.notify = options.notify_socket.is_some();
         let new_profile = config.new_profile(&cache);
-        Ok(Prepared { plan, record, host, configuration: config.text, new_profile })
+        Ok(Box::new(Prepared { plan, record, host, configuration: config.text, new_profile }))
     }
 }
 
 /// All decided, nothing done.
 struct Prepared {
-    plan: Plan,
+    plan: Box<Plan>,
     record: Record,
     host: Host,
     configuration: Vec<u8>,
@@ -175,15 +177,21 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn boot(self, runtime: &Runtime, options: &CreateOptions) -> Result<Booted> {
+    fn boot(&mut self, runtime: &Runtime, options: &CreateOptions) -> Result<Booted> {
         let directory = runtime.store.create(&self.plan.id)?;
         self.boot_in(&directory, options, None)
     }
 
-    fn boot_in(self, directory: &Directory, options: &CreateOptions, caller: Option<&Foreground>) -> Result<Booted> {
+    #[inline(never)]
+    fn boot_in(
+        &mut self,
+        directory: &Directory,
+        options: &CreateOptions,
+        caller: Option<&Foreground>,
+    ) -> Result<Booted> {
         boot(Boot {
-            plan: self.plan,
-            record: self.record,
+            plan: &mut self.plan,
+            record: &mut self.record,
             host: &self.host,
             directory,
             console_socket: options.console_socket.as_deref(),
@@ -196,16 +204,15 @@ impl Prepared {
         })
     }
 
-    fn run_detached(self, runtime: &Runtime, options: &CreateOptions) -> Result<()> {
+    fn run_detached(&mut self, runtime: &Runtime, options: &CreateOptions) -> Result<()> {
         let directory = runtime.store.create(&self.plan.id)?;
-        let record = self.record.clone();
         let booted = self.boot_in(&directory, options, None)?;
         if let Err(error) = booted.wait_for_program(None) {
             booted.child.kill();
-            delete::remove(&directory, &record)?;
+            delete::remove(&directory, &self.record)?;
             return Err(error);
         }
-        run_poststart(&directory, &record, None)?;
+        run_poststart(&directory, &self.record, None)?;
         directory.unlock()?;
         match &booted.notify {
             Some(notify) => notify.until_ready(booted.child.as_fd(), booted.child.pid()),
@@ -213,17 +220,16 @@ impl Prepared {
         }
     }
 
-    fn run_to_the_end(self, runtime: &Runtime, options: &CreateOptions, foreground: &Foreground) -> Result<i32> {
+    fn run_to_the_end(&mut self, runtime: &Runtime, options: &CreateOptions, foreground: &Foreground) -> Result<i32> {
         let directory = runtime.store.create(&self.plan.id)?;
-        let record = self.record.clone();
         let booted = self.boot_in(&directory, options, Some(foreground))?;
-        if !record.hooks.poststart.is_empty() {
+        if !self.record.hooks.poststart.is_empty() {
             if let Err(error) = booted.wait_for_program(Some(foreground)) {
                 booted.child.kill();
-                delete::remove(&directory, &record)?;
+                delete::remove(&directory, &self.record)?;
                 return Err(error);
             }
-            run_poststart(&directory, &record, Some(foreground))?;
+            run_poststart(&directory, &self.record, Some(foreground))?;
         }
         // Others may look at the container, pause or kill it while it runs.
         directory.unlock()?;
@@ -231,7 +237,7 @@ impl Prepared {
         trace::step("wait for the program's end");
         // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
         if directory.lock()? && !(options.keep && matches!(outcome, Ok(Outcome::Exited(_)))) {
-            delete::remove(&directory, &record)?;
+            delete::remove(&directory, &self.record)?;
         }
         match outcome? {
             Outcome::Exited(status) => Ok(status),

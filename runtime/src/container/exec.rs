@@ -6,12 +6,13 @@ use oci_spec::runtime::{LinuxCapabilities, Process, User};
 
 use super::Runtime;
 use crate::cgroup::SubCgroups;
-use crate::config::{self, Config};
+use crate::config::{self, Running};
 use crate::error::{Error, Kind, Problems, Result};
 use crate::launch::{Foreground, Join, Joined, Outcome, check_preserved, join};
 use crate::plan::{self, Surroundings};
+use crate::seccomp::{Cache, Filter, NewProfile};
 use crate::state::{Record, Status};
-use crate::{log, lsm};
+use crate::{log, lsm, seccomp};
 
 /// What `exec` takes beside the container's name.
 #[derive(Clone, Debug, Default)]
@@ -96,9 +97,7 @@ impl Runtime {
             }
         }
         let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
-        let cache = self.store.filters();
-        let config = directory.configuration_to_run(&cache)?;
-        let process = compile(&record, &config, options)?;
+        let process = compile(&record, *directory.configuration_to_join()?, &self.store.filters(), options)?;
         let terminal = process.process.terminal.is_some();
         if options.detach && terminal && options.console_socket.is_none() {
             return Err(Error::invalid(
@@ -117,7 +116,7 @@ impl Runtime {
             init,
             process: process.process,
             seccomp_agent: process.seccomp_agent,
-            new_profile: config.new_profile(&cache),
+            new_profile: process.new_profile,
             oom_score_adj: process.oom_score_adj,
             initial_affinity: process.initial_affinity,
             console_socket: options.console_socket.as_deref(),
@@ -155,18 +154,19 @@ fn detached(joined: Joined) -> Result<i32> {
 struct Compiled {
     process: plan::Process,
     seccomp_agent: Option<plan::SeccompAgent>,
+    new_profile: Option<NewProfile>,
     oom_score_adj: Option<i32>,
     initial_affinity: Option<plan::NumberList>,
 }
 
-fn compile(record: &Record, config: &Config, options: &ExecOptions) -> Result<Compiled> {
+fn compile(record: &Record, running: Running, cache: &Cache, options: &ExecOptions) -> Result<Compiled> {
     let mut problems = Problems::default();
-    let spec = &config.spec;
+    let Running { process: own, linux } = running;
     let process = match &options.process {
         ExecProcess::File(path) => {
             let (mut process, warnings) = config::load_process(path)?;
             warnings.iter().for_each(log::warn);
-            let own = spec.process().as_ref();
+            let own = own.as_deref();
             if process.capabilities().is_none() {
                 process.set_capabilities(own.and_then(|own| own.capabilities().clone()));
             }
@@ -184,14 +184,9 @@ fn compile(record: &Record, config: &Config, options: &ExecOptions) -> Result<Co
             }
             process
         }
-        ExecProcess::Changed(changes) => {
-            let own = spec.process().clone().unwrap_or_default();
-            change(own, changes)?
-        }
+        ExecProcess::Changed(changes) => change(own.unwrap_or_default(), changes)?,
     };
-    let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let filter = plan::compile_seccomp(spec, config.filter.cached(), &mut problems).map(|(filter, _)| filter);
-    let seccomp_agent = plan::seccomp_agent(profile, filter.as_ref(), &mut problems);
+    let Wall { filter, agent, new_profile } = compile_seccomp(linux.seccomp(), cache, &mut problems)?;
     let maps = record.id_maps.as_ref();
     let granted = match record.namespaces.contains(&plan::NamespaceKind::User) {
         true => u64::MAX,
@@ -199,7 +194,8 @@ fn compile(record: &Record, config: &Config, options: &ExecOptions) -> Result<Co
     };
     let surroundings = Surroundings {
         preserve_fds: options.preserve_fds,
-        linux: spec.linux().as_ref(),
+        memory_policy: linux.memory_policy.as_ref(),
+        personality: linux.personality.as_ref(),
         seccomp: filter,
         id_maps: maps,
         granted,
@@ -212,7 +208,27 @@ fn compile(record: &Record, config: &Config, options: &ExecOptions) -> Result<Co
     problems.into_result()?;
     warnings.iter().for_each(log::warn);
     process.affinity = affinity.last;
-    Ok(Compiled { process, seccomp_agent, oom_score_adj, initial_affinity: affinity.initial })
+    Ok(Compiled { process, seccomp_agent: agent, new_profile, oom_score_adj, initial_affinity: affinity.initial })
+}
+
+/// What `linux.seccomp` comes to.
+#[derive(Default)]
+struct Wall {
+    filter: Option<Filter>,
+    agent: Option<plan::SeccompAgent>,
+    new_profile: Option<NewProfile>,
+}
+
+/// Of the profile's text; one that the cache knows is not parsed. It has no agent then: such a filter is not kept.
+fn compile_seccomp(profile: Option<&[u8]>, cache: &Cache, problems: &mut Problems) -> Result<Wall> {
+    let Some(text) = profile else { return Ok(Wall::default()) };
+    if let Some((filter, _)) = cache.find(text) {
+        return Ok(Wall { filter: Some(filter), ..Wall::default() });
+    }
+    let profile = config::profile_of_text(text).map_err(|cause| Error::invalid("linux.seccomp", cause))?;
+    let filter = seccomp::compile(&profile, problems).map(|(filter, _)| filter);
+    let agent = plan::seccomp_agent(Some(&profile), filter.as_ref(), problems);
+    Ok(Wall { filter, agent, new_profile: Some(NewProfile::new(cache.clone(), text)) })
 }
 
 /// What a process document leaves out is as for the container's own process, as with runc.
@@ -229,7 +245,7 @@ fn inherit_scheduling(process: &mut Process, own: Option<&Process>) {
     }
 }
 
-fn change(mut process: Process, changes: &ProcessChanges) -> Result<Process> {
+fn change(mut process: Box<Process>, changes: &ProcessChanges) -> Result<Box<Process>> {
     process.set_args(Some(changes.args.clone()));
     process.set_terminal(Some(changes.tty));
     let mut env = process.env().clone().unwrap_or_default();

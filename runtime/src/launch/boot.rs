@@ -30,9 +30,9 @@ use crate::trace;
 /// What is to be booted, and what its caller wants of it.
 pub struct Boot<'a> {
     /// Everything decided.
-    pub plan: Plan,
-    /// What is kept.
-    pub record: Record,
+    pub plan: &'a mut Plan,
+    /// What is kept; what is made in another way than planned is written into it.
+    pub record: &'a mut Record,
     /// What it was decided with.
     pub host: &'a Host,
     /// The container's directory, locked.
@@ -79,7 +79,7 @@ pub struct Booted {
 }
 
 /// Makes the container. On failure nothing is left of it.
-pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
+pub fn boot(boot: Boot<'_>) -> Result<Booted> {
     let mut undo = Undo {
         directory: Some(boot.directory),
         cgroup: None,
@@ -91,7 +91,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     if boot.plan.namespaces.makes(NamespaceKind::Mount) {
         check_rootfs(&boot.plan.inside.rootfs.path)?;
     }
-    boot.directory.write_record(&boot.record)?;
+    boot.directory.write_record(boot.record)?;
     trace::step("write the state");
     if boot.notify_socket.is_some() {
         boot.directory.make_notify_directory()?;
@@ -114,13 +114,13 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
         // Without rights there can be less of it than was planned.
         boot.plan.inside.show_cgroup(&made, &boot.host.cgroups);
         boot.record.cgroup = Some(made);
-        boot.directory.write_record(&boot.record)?;
+        boot.directory.write_record(boot.record)?;
     }
     if let Some(plan) = &boot.plan.resctrl {
         let place = plan.place()?;
         boot.record.resctrl = Some(place.clone());
         // Written before it is made: whoever deletes the container then finds it.
-        boot.directory.write_record(&boot.record)?;
+        boot.directory.write_record(boot.record)?;
         plan.create(&place)?;
         undo.resctrl = Some(place);
     }
@@ -146,7 +146,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     };
     let Started { child, channel, mount } = start_stage(Request::Boot(&boot.plan.inside), &setting)?;
     // From the first hook on, what hooks have done is undone by hooks (runtime.md, "Lifecycle").
-    undo.poststop = Some(boot.record.clone()).filter(|record| !record.hooks.poststop.is_empty());
+    undo.poststop = Some(&*boot.record).filter(|record| !record.hooks.poststop.is_empty()).cloned();
     drop((doors, start_socket, sources));
     undo.child = Some(child);
     if joins_first {

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use oci_spec::runtime::{Linux, LinuxPersonalityDomain, MemoryPolicyFlagType, MemoryPolicyModeType};
+use oci_spec::runtime::{
+    LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain, MemoryPolicyFlagType, MemoryPolicyModeType,
+};
 use serde::{Deserialize, Serialize};
 
 use super::number_list::NumberList;
@@ -38,8 +40,7 @@ const NUMA_BALANCING: u32 = 1 << 13;
 const RELATIVE_NODES: u32 = 1 << 14;
 const STATIC_NODES: u32 = 1 << 15;
 
-pub(super) fn compile(linux: Option<&Linux>, problems: &mut Problems) -> Option<MemoryPolicy> {
-    let given = linux?.memory_policy().as_ref()?;
+pub(super) fn compile(given: &LinuxMemoryPolicy, problems: &mut Problems) -> Option<MemoryPolicy> {
     let nodes = match NumberList::parse(given.nodes().as_deref().unwrap_or_default()) {
         Ok(nodes) => nodes,
         Err(message) => {
@@ -81,17 +82,16 @@ pub(super) fn compile(linux: Option<&Linux>, problems: &mut Problems) -> Option<
 }
 
 /// personality(2): the execution domain.
-pub(super) fn compile_personality(linux: Option<&Linux>, problems: &mut Problems) -> Option<u32> {
+pub(super) fn compile_personality(given: &LinuxPersonality, problems: &mut Problems) -> u32 {
     const PER_LINUX: u32 = 0;
     const PER_LINUX32: u32 = 8;
-    let given = linux?.personality().as_ref()?;
     if let Some(flag) = given.flags().iter().flatten().next() {
         problems.add("linux.personality.flags", format!("{flag:?} is unknown: the spec has no flags yet; remove it"));
     }
-    Some(match given.domain() {
+    match given.domain() {
         LinuxPersonalityDomain::PerLinux => PER_LINUX,
         LinuxPersonalityDomain::PerLinux32 => PER_LINUX32,
-    })
+    }
 }
 
 impl Display for MemoryPolicy {

@@ -45,7 +45,7 @@ pub use number_list::NumberList;
 pub use paths::normalize;
 pub use process::{Capabilities, Process, Rlimit, SeccompAgent, Terminal, User, capability_bit};
 pub(crate) use process::{
-    Surroundings, announce_sockets, compile_process, compile_seccomp, limit_error, own_capabilities, seccomp_agent,
+    Surroundings, announce_sockets, compile_process, limit_error, own_capabilities, seccomp_agent,
 };
 pub(crate) use scheduling::compile_exec_affinity;
 pub use scheduling::{ExecAffinity, IoPriority, Scheduler, Scheduling};
@@ -270,7 +270,7 @@ pub enum Step {
 ///
 /// # Errors
 /// One error that names every problem of the configuration.
-pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Plan> {
+pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Box<Plan>> {
     let mut problems = Problems::default();
     let plan = compile_noting(request, spec, host, &mut problems);
     problems.into_result()?;
@@ -278,7 +278,7 @@ pub fn compile(request: &Request<'_>, spec: &Spec, host: &Host) -> Result<Plan> 
 }
 
 /// As [`compile`], but every problem is noted; the plan is there when enough of the configuration is.
-pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems: &mut Problems) -> Option<Plan> {
+pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems: &mut Problems) -> Option<Box<Plan>> {
     version::check(spec.version(), problems);
     if spec.vm().is_some() {
         problems.add("vm", "asks for a virtual machine, and this runtime makes none; remove it");
@@ -314,7 +314,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let seccomp_agent = process::seccomp_agent(profile, process.seccomp.as_ref(), problems);
     let awaits_network = host.privileged() && net_devices.is_empty() && namespaces.network_can_come_later();
-    Some(Plan {
+    Some(Box::new(Plan {
         id: request.id.to_owned(),
         bundle: request.bundle.to_owned(),
         inside: Inside {
@@ -347,7 +347,7 @@ pub fn compile_noting(request: &Request<'_>, spec: &Spec, host: &Host, problems:
         seccomp_agent,
         hooks,
         warnings,
-    })
+    }))
 }
 
 fn compile_rootfs(request: &Request<'_>, spec: &Spec, problems: &mut Problems) -> Option<Rootfs> {

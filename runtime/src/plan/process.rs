@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use caps::Capability;
-use oci_spec::runtime::{Capabilities as CapabilityNames, Linux, PosixRlimitType, Spec};
+use oci_spec::runtime::{Capabilities as CapabilityNames, LinuxMemoryPolicy, LinuxPersonality, PosixRlimitType, Spec};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 
@@ -234,28 +234,28 @@ pub(super) fn compile(
         problems.add("process", "is missing: there is no program to run");
         return None;
     };
-    let seccomp = compile_seccomp(spec, request.filter, problems).map(|(filter, unknown)| {
+    let linux = spec.linux().as_ref();
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let compiled = profile.and_then(|profile| request.filter.cloned().or_else(|| seccomp::compile(profile, problems)));
+    let seccomp = compiled.map(|(filter, unknown)| {
         warnings.extend(unknown);
         filter
     });
 
     // Checked, although it is for exec only.
     let _ = scheduling::compile_exec_affinity(process, problems);
-    let linux = spec.linux().as_ref();
-    let surroundings = Surroundings { preserve_fds: request.preserve_fds, linux, seccomp, id_maps, granted, modules };
+    let surroundings = Surroundings {
+        preserve_fds: request.preserve_fds,
+        memory_policy: linux.and_then(|linux| linux.memory_policy().as_ref()),
+        personality: linux.and_then(|linux| linux.personality().as_ref()),
+        seccomp,
+        id_maps,
+        granted,
+        modules,
+    };
     let (mut compiled, oom_score_adj) = compile_process(process, surroundings, warnings, problems);
     announce_sockets(&mut compiled, request.listen_fds);
     Some((compiled, oom_score_adj))
-}
-
-/// The filter that the configuration asks for, unless it is compiled already.
-pub(crate) fn compile_seccomp(
-    spec: &Spec,
-    compiled: Option<&seccomp::Compiled>,
-    problems: &mut Problems,
-) -> Option<seccomp::Compiled> {
-    let profile = spec.linux().as_ref()?.seccomp().as_ref()?;
-    compiled.cloned().or_else(|| seccomp::compile(profile, problems))
 }
 
 /// Tells the program how many sockets it has from descriptor 3 on (sd_listen_fds(3)).
@@ -272,8 +272,10 @@ pub(crate) fn announce_sockets(process: &mut Process, count: u32) {
 pub(crate) struct Surroundings<'a> {
     /// How many descriptors from 3 on it keeps.
     pub preserve_fds: u32,
-    /// The container's configuration.
-    pub linux: Option<&'a Linux>,
+    /// The container's `linux.memoryPolicy`.
+    pub memory_policy: Option<&'a LinuxMemoryPolicy>,
+    /// The container's `linux.personality`.
+    pub personality: Option<&'a LinuxPersonality>,
     /// The container's filter.
     pub seccomp: Option<seccomp::Filter>,
     /// Of the container's user namespace.
@@ -296,7 +298,7 @@ pub(crate) fn compile_process(
     warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) -> Compiled {
-    let Surroundings { preserve_fds, linux, seccomp, id_maps, granted, modules } = surroundings;
+    let Surroundings { preserve_fds, memory_policy, personality, seccomp, id_maps, granted, modules } = surroundings;
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         problems.add("process.args", "is empty: there is no program to run");
@@ -331,8 +333,8 @@ pub(crate) fn compile_process(
         rlimits: compile_rlimits(process, problems),
         scheduling: scheduling::compile(process, problems),
         affinity: None,
-        memory_policy: memory_policy::compile(linux, problems),
-        personality: memory_policy::compile_personality(linux, problems),
+        memory_policy: memory_policy.and_then(|given| memory_policy::compile(given, problems)),
+        personality: personality.map(|given| memory_policy::compile_personality(given, problems)),
         preserve_fds,
     };
     (compiled, compile_oom_score(process.oom_score_adj(), problems))

@@ -28,7 +28,7 @@ pub(crate) fn problems_of(spec: &str) -> String {
     }
 }
 
-pub(crate) fn compile_text(spec: &str) -> Result<Plan> {
+pub(crate) fn compile_text(spec: &str) -> Result<Box<Plan>> {
     let spec: Spec = serde_json::from_str(spec).unwrap();
     let usual = Request::new("test", Path::new("/bundle"), cgroup::Driving::default());
     let request = Request { start: Start::AtOnce, ..usual };

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Identity, Record, Status};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Running};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::in_initial_user_namespace;
 use crate::seccomp::Cache;
@@ -268,10 +268,10 @@ impl Directory {
         config::of_text(&path, text)
     }
 
-    /// The same for one more program in it.
-    pub fn configuration_to_run(&self, cache: &Cache) -> Result<Config> {
+    /// What one more program in it needs of the same.
+    pub fn configuration_to_join(&self) -> Result<Box<Running>> {
         let (path, text) = self.text_of_configuration()?;
-        config::of_text_to_run(&path, text, cache)
+        Ok(config::running_of_text(&path, &text)?.0)
     }
 
     fn text_of_configuration(&self) -> Result<(PathBuf, Vec<u8>)> {
