@@ -111,7 +111,7 @@ pub fn running_of_text(path: &Path, text: &[u8]) -> Result<(Box<Running>, Vec<St
 /// `enableCMT` and `enableMBM`, which `oci-spec` looks for as `enableCmt` and `enableMbm`.
 fn respell_figures(spec: &mut Spec, text: &[u8]) {
     let Some(asked) = spec.linux_mut().as_mut().and_then(|linux| linux.intel_rdt_mut().as_mut()) else { return };
-    let Ok(value) = serde_json::from_slice::<Value>(text) else { return };
+    let Ok(value) = from_json::<Value>(text) else { return };
     let given = |name| value.pointer("/linux/intelRdt").and_then(|asked| asked.get(name)).and_then(Value::as_bool);
     asked.set_enable_cmt(given("enableCMT")).set_enable_mbm(given("enableMBM"));
 }
@@ -159,7 +159,12 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<(Box<T>, Vec<S
 /// in its frame several times.
 #[inline(never)]
 fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<Box<T>> {
-    serde_json::from_slice(text)
+    from_json(text)
+}
+
+/// JSON, which is UTF-8 (RFC 8259): looked at once as a whole, because string by string takes several times as long.
+pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_str(std::str::from_utf8(text).map_err(serde::de::Error::custom)?)
 }
 
 #[cold]
@@ -169,7 +174,7 @@ fn parse_again<T: DeserializeOwned>(
     text: &[u8],
     cause: &serde_json::Error,
 ) -> Result<(Box<T>, Vec<String>)> {
-    if let Ok(mut value) = serde_json::from_slice::<Value>(text) {
+    if let Ok(mut value) = from_json::<Value>(text) {
         let warnings = drop_unknown_capabilities(&mut value);
         let respelled = respell(process_of(&mut value));
         if respelled || !warnings.is_empty() {
@@ -178,7 +183,7 @@ fn parse_again<T: DeserializeOwned>(
         }
     }
     let field = match cause.classify() {
-        Category::Data => position::field_at(text, cause.line(), cause.column()),
+        Category::Data if cause.line() > 0 => position::field_at(text, cause.line(), cause.column()),
         _ => String::new(),
     };
     let field = if field.is_empty() { field } else { format!("{field}: ") };
@@ -268,6 +273,13 @@ mod tests {
         let process = spec.process().as_ref().unwrap();
         let bounding = process.capabilities().as_ref().unwrap().bounding().as_ref().unwrap();
         assert_eq!(bounding.len(), 1);
+    }
+
+    #[test]
+    fn not_utf_8() {
+        let error = parse::<Spec>(Path::new("config.json"), b"{\"ociVersion\":\"1.0.0\xff\"}");
+        let text = error.map(drop).unwrap_err().to_string();
+        assert_eq!(text, "config.json: invalid utf-8 sequence of 1 bytes from index 20");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Linux {
 
 /// Parses what [`Linux::seccomp`] gave.
 pub fn profile_of_text(text: &[u8]) -> serde_json::Result<LinuxSeccomp> {
-    serde_json::from_slice(text)
+    super::from_json(text)
 }
 
 /// By hand because serde's own reads a list as an object whose fields have no names: the program would go without its filter

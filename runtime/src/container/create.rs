@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use oci_spec::runtime::Spec;
 use rustix::process::{Pid, Signal};
 
 use super::{Runtime, delete};
@@ -163,7 +164,8 @@ impl Runtime {
         let mut record = Record::of(&plan, &config.spec);
         record.notify = options.notify_socket.is_some();
         let new_profile = config.new_profile(&cache);
-        Ok(Box::new(Prepared { plan, record, host, configuration: config.text, new_profile }))
+        let (spent, configuration) = (Some(config.spec), config.text);
+        Ok(Box::new(Prepared { plan, record, host, spent, configuration, new_profile }))
     }
 }
 
@@ -172,6 +174,7 @@ struct Prepared {
     plan: Box<Plan>,
     record: Record,
     host: Host,
+    spent: Option<Box<Spec>>,
     configuration: Vec<u8>,
     new_profile: Option<NewProfile>,
 }
@@ -197,6 +200,7 @@ impl Prepared {
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
             pidfd_socket: options.pidfd_socket.as_deref(),
+            spent: self.spent.take(),
             configuration: &self.configuration,
             new_profile: self.new_profile.as_ref(),
             notify_socket: options.notify_socket.as_ref(),

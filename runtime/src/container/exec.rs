@@ -1,5 +1,6 @@
 //! `exec`.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxCapabilities, Process, User};
@@ -81,7 +82,9 @@ impl Runtime {
     /// Runs one more program in a running container: its exit status; 0 at once when detached.
     pub fn exec(&self, id: &str, options: &ExecOptions) -> Result<i32> {
         check_preserved(options.preserve_fds, options.listen_fds)?;
-        let (directory, record, status) = self.look_up(id)?;
+        let directory = self.store.open(id)?;
+        let record = directory.existing_record()?;
+        let (status, init) = directory.status_and_init(&record)?;
         match status {
             Status::Running | Status::Created => {}
             Status::Paused if options.ignore_paused => {}
@@ -96,7 +99,8 @@ impl Runtime {
                 ));
             }
         }
-        let init = directory.init()?.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
+        let (init, init_process) =
+            init.ok_or_else(|| Error::new(Kind::State, format!("container not running: {id}")))?;
         let process = compile(&record, *directory.configuration_to_join()?, &self.store.filters(), options)?;
         let terminal = process.process.terminal.is_some();
         if options.detach && terminal && options.console_socket.is_none() {
@@ -114,6 +118,7 @@ impl Runtime {
         let wanted = Join {
             record: &record,
             init,
+            init_process: init_process.as_fd(),
             process: process.process,
             seccomp_agent: process.seccomp_agent,
             new_profile: process.new_profile,

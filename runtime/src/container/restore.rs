@@ -185,7 +185,7 @@ impl Restoring<'_> {
     fn inherited(&self) -> Result<(Vec<Inherited>, Vec<JoinedNamespace>)> {
         let path = self.options.images.path.join(DESCRIPTORS);
         let text = config::read_bounded(&path)?;
-        let names: Vec<String> = serde_json::from_slice(&text).map_err(std::io::Error::from).on("decode", &path)?;
+        let names: Vec<String> = config::from_json(&text).map_err(std::io::Error::from).on("decode", &path)?;
         let pipes = names.into_iter().take(3).enumerate().filter(|(_, name)| name.starts_with("pipe:"));
         let mut inherited: Vec<Inherited> =
             pipes.map(|(number, key)| Inherited { key, number: number as i32, held: None }).collect();

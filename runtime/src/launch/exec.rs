@@ -1,11 +1,11 @@
 //! One more program in a running container.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::process::Pid;
 
-use super::boot::{first_cause, wait_for_clone, wait_until_ready, write_pid_file};
+use super::boot::{first_cause, is_readable, wait_for_clone, wait_until_ready, write_pid_file};
 use super::foreground::Foreground;
 use super::process::Child;
 use super::task::{Setting, Started, start_stage};
@@ -24,6 +24,8 @@ pub struct Join<'a> {
     pub record: &'a Record,
     /// Its first process.
     pub init: Identity,
+    /// The same, opened.
+    pub init_process: BorrowedFd<'a>,
     /// The program.
     pub process: Process,
     /// Who answers for system calls that the seccomp filter asks about.
@@ -61,7 +63,9 @@ pub struct Joined {
 /// Starts the program. On failure nothing is left of it. A caller in the foreground may interrupt it.
 pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
     let not_running = || Error::new(Kind::State, "cannot exec in a container that is not running: its init is gone");
-    let init = join.init.open()?.ok_or_else(not_running)?;
+    if is_readable(&join.init_process) {
+        return Err(not_running());
+    }
     let init_pid = Pid::from_raw(join.init.pid).ok_or_else(not_running)?;
     let cgroup = join.record.cgroup.as_ref().map(crate::cgroup::Record::open);
     let (beside, doors) = match &cgroup {
@@ -86,7 +90,7 @@ pub fn join(join: &Join<'_>, caller: Option<&Foreground>) -> Result<Joined> {
         clone_flags: 0,
         cgroup: beside.as_ref().filter(|_| !behind_systemd).map(AsFd::as_fd),
         doors: &doors,
-        extra: Some(init.as_fd()),
+        extra: Some(join.init_process),
         sources: &[],
         oom_score_adj: join.oom_score_adj,
         preserve_fds: join.process.preserve_fds,

@@ -100,7 +100,7 @@ impl Cache {
             return;
         }
         // The text alone, strictly: what counts for it does not depend on what was around it.
-        let parsed: Option<LinuxSeccomp> = serde_json::from_slice(profile).ok();
+        let parsed: Option<LinuxSeccomp> = crate::config::from_json(profile).ok();
         let compiled = parsed.and_then(|parsed| compile(&parsed, &mut Problems::default()));
         let Some((_, warnings)) = compiled.filter(|(filter, _)| filter == in_force) else { return };
         let Some(bytes) = encode(profile, in_force, &warnings).filter(|bytes| bytes.len() <= LARGEST) else { return };

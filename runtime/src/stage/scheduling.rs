@@ -71,16 +71,14 @@ pub(super) fn settle(process: &Process) -> Result<()> {
 /// The program does not inherit the CPUs that an engine has pinned itself to: it gets those asked for, or all that its
 /// cgroup allows.
 fn settle_on_cpus(asked: Option<&NumberList>) -> Result<()> {
-    let mut cpus = CpuSet::new();
-    let Some(asked) = asked else {
-        for number in 0..CpuSet::MAX_CPU {
-            cpus.set(number);
+    match asked {
+        Some(asked) => set_affinity(asked, "final", &mut CpuSet::new()),
+        None => {
+            // Refused by some sandboxes; then it stays as it is.
+            let _ = sys::run_on_all_cpus();
+            Ok(())
         }
-        // Refused by some sandboxes; then it stays as it is.
-        let _ = rustix::thread::sched_setaffinity(None, &cpus);
-        return Ok(());
-    };
-    set_affinity(asked, "final", &mut cpus)
+    }
 }
 
 /// `process.execCPUAffinity.initial`: before the process is cloned, which inherits it.

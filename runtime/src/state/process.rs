@@ -44,6 +44,11 @@ impl Identity {
 
     /// A descriptor of it, if it is still there.
     pub fn open(self) -> Result<Option<OwnedFd>> {
+        Ok(self.open_and_look()?.map(|(pidfd, _)| pidfd))
+    }
+
+    /// A descriptor of it and how it is, if it is still there.
+    pub fn open_and_look(self) -> Result<Option<(OwnedFd, ProcessState)>> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
@@ -52,7 +57,7 @@ impl Identity {
             Err(errno) => return Err(Error::system(format!("open process {}", self.pid), errno)),
         };
         // Looked at after it was opened: the number can not have been used anew in between.
-        Ok(self.state()?.map(|_| pidfd))
+        Ok(self.state()?.map(|state| (pidfd, state)))
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Identity, Record, Status};
+use super::{Identity, ProcessState, Record, Status};
 use crate::config::{self, Config, Running};
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::in_initial_user_namespace;
@@ -312,6 +312,17 @@ impl Directory {
     pub fn status(&self, record: &Record) -> Result<Status> {
         let Some(init) = self.init()? else { return Ok(Status::Creating) };
         let Some(process) = init.state()? else { return Ok(Status::Stopped) };
+        self.status_with(record, &process)
+    }
+
+    /// As [`Directory::status`], with the container's first process, if it is there.
+    pub fn status_and_init(&self, record: &Record) -> Result<(Status, Option<(Identity, OwnedFd)>)> {
+        let Some(init) = self.init()? else { return Ok((Status::Creating, None)) };
+        let Some((pidfd, process)) = init.open_and_look()? else { return Ok((Status::Stopped, None)) };
+        Ok((self.status_with(record, &process)?, Some((init, pidfd))))
+    }
+
+    fn status_with(&self, record: &Record, process: &ProcessState) -> Result<Status> {
         if record.cgroup.as_ref().map_or(Ok(false), |cgroup| cgroup.open().is_frozen())? {
             return Ok(Status::Paused);
         }
@@ -384,7 +395,9 @@ impl Directory {
 
     fn prepare(&self, name: &str, content: &impl Serialize) -> Result<Unpublished<'_>> {
         let path = self.path.join(name);
-        let bytes = serde_json::to_vec(content).map_err(std::io::Error::from).on("encode", &path)?;
+        // A record seldom has more.
+        let mut bytes = Vec::with_capacity(2048);
+        serde_json::to_writer(&mut bytes, content).map_err(std::io::Error::from).on("encode", &path)?;
         let temporary = format!(".{name}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.file, &temporary, flags, Mode::from_raw_mode(0o600)).on("create", &path)?;
@@ -394,7 +407,7 @@ impl Directory {
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let Some(bytes) = self.read_bytes(name)? else { return Ok(None) };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(&self.path.join(name), error))
+        config::from_json(&bytes).map(Some).map_err(|error| damaged(&self.path.join(name), error))
     }
 
     fn read_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {

@@ -49,6 +49,14 @@ pub fn ioprio_set(pid: Option<Pid>, value: i32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Lets the caller run on every CPU that its cgroup allows (sched_setaffinity(2)).
+pub fn run_on_all_cpus() -> Result<(), Errno> {
+    let all = [u64::MAX; libc::CPU_SETSIZE as usize / u64::BITS as usize];
+    // SAFETY: the kernel reads as many bytes as it is told; 0 is the caller.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(&all), all.as_ptr()) };
+    Errno::result(result).map(drop)
+}
+
 /// Sets the caller's default policy for memory nodes; bit n of the words is node n.
 pub fn set_mempolicy(mode: u32, nodes: &[u64]) -> Result<(), Errno> {
     // The kernel reads one bit less than it is told.
