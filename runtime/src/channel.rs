@@ -96,8 +96,10 @@ impl Channel {
 
     /// Waits for a message; `None` when the other side is gone.
     pub fn receive<T: DeserializeOwned>(&self) -> Result<Option<(T, Option<OwnedFd>)>> {
-        let length = next_length(self.socket.as_fd()).step(|| "wait for a message between launcher and stage")?;
-        self.receive_in(&mut vec![0; length.min(LONGEST)])
+        match next_length(self.socket.as_fd()).step(|| "wait for a message between launcher and stage")? {
+            0 => Ok(None),
+            length => self.receive_in(&mut vec![0; length.min(LONGEST)]),
+        }
     }
 
     fn receive_in<T: DeserializeOwned>(&self, bytes: &mut [u8]) -> Result<Option<(T, Option<OwnedFd>)>> {

@@ -14,7 +14,7 @@ const LIMIT: usize = 16 << 20;
 /// The whole file `name`, as text; bytes that are not UTF-8 become U+FFFD.
 pub fn read(directory: impl AsFd, name: impl AsRef<Path>) -> Result<String> {
     let file = open(directory, name.as_ref(), OFlags::RDONLY)?;
-    let mut text = Vec::with_capacity(4096);
+    let mut text = Vec::with_capacity(8192);
     loop {
         // Always room for a page: the kernel hands out whole records, and an empty read is the end.
         text.reserve(4096);

@@ -241,7 +241,10 @@ impl Prepared {
         trace::step("wait for the program's end");
         // The same directory, not one of the same name: somebody may have deleted the container meanwhile.
         if directory.lock()? && !(options.keep && matches!(outcome, Ok(Outcome::Exited(_)))) {
-            delete::remove(&directory, &self.record)?;
+            match outcome {
+                Ok(_) => delete::remove_ended(&directory, &self.record)?,
+                Err(_) => delete::remove(&directory, &self.record)?,
+            }
         }
         match outcome? {
             Outcome::Exited(status) => Ok(status),

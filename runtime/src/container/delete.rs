@@ -127,9 +127,17 @@ fn lock(directory: &Directory, force: bool) -> Result<bool> {
 /// Ends what runs, and removes everything; safe to repeat.
 pub(super) fn remove(directory: &Directory, record: &Record) -> Result<()> {
     end_init(directory, Some(record))?;
+    remove_ended(directory, record)
+}
+
+/// As [`remove`], of a container whose first process has ended and been waited for.
+pub(super) fn remove_ended(directory: &Directory, record: &Record) -> Result<()> {
     if let Some(cgroup) = &record.cgroup {
         let cgroup = cgroup.open();
-        cgroup.kill()?;
+        // Mostly nobody is left in it, and so there is nobody to kill.
+        if !cgroup.remove_if_empty().unwrap_or(false) {
+            cgroup.kill()?;
+        }
         cgroup.remove()?;
         trace::step("remove the cgroup");
     }

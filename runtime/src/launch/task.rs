@@ -151,7 +151,7 @@ fn become_stage(
 /// The plan goes through memory, because a message has a limit and a plan has not.
 fn write_task(task: Request<'_>) -> Result<OwnedFd> {
     let step = || "hand the plan to the stage";
-    // Most plans have half of it; a longer one grows.
+    // Without a seccomp filter a plan is a fraction of it.
     let bytes = postcard::to_extend(&task, Vec::with_capacity(8192))
         .map_err(|cause| Error::new(Kind::System, format!("encode the plan: {cause}")))?;
     let file = rustix::fs::memfd_create("pipkin-plan", MemfdFlags::CLOEXEC).step(step)?;

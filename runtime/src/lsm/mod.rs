@@ -6,9 +6,8 @@
 
 mod attribute;
 
-use std::path::Path;
-
 use oci_spec::runtime;
+use rustix::fs::Access;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Problems;
@@ -30,7 +29,7 @@ impl Modules {
         let apparmor =
             std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with(b"Y"));
         // The mount point is made by SELinux itself, and only when it is on.
-        Self { apparmor, selinux: Path::new("/sys/fs/selinux").exists() }
+        Self { apparmor, selinux: rustix::fs::access("/sys/fs/selinux", Access::EXISTS).is_ok() }
     }
 }
 

@@ -55,8 +55,19 @@ impl Root {
     /// A directory there, made with its parents (mode 0755) where they are missing.
     pub fn create_directory(&self, path: &Path) -> Result<OwnedFd, Errno> {
         match self.open(path, OFlags::PATH | OFlags::DIRECTORY) {
-            Err(Errno::NOENT) => self.create_missing_directories(path),
-            other => other,
+            Err(Errno::NOENT) => {}
+            other => return other,
+        }
+        self.create_last_directory(path).or_else(|_| self.create_missing_directories(path))
+    }
+
+    /// Where the last component alone is missing, and no link is in its place: as in a new /dev.
+    fn create_last_directory(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let (parent, name) = path.parent().zip(path.file_name()).ok_or(Errno::INVAL)?;
+        let parent = self.open(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        match rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => open_directory(parent.as_fd(), name),
+            Err(errno) => Err(errno),
         }
     }
 
@@ -191,6 +202,17 @@ mod tests {
         root.create_file(Path::new("/up/up/d/file")).unwrap();
         assert!(inside.join("d/file").is_file());
         assert!(!directory.0.join("c").exists() && !directory.0.join("d").exists());
+    }
+
+    #[test]
+    fn a_link_in_the_last_place_is_followed_inside() {
+        let directory = Directory::new("last");
+        symlink("/made/below", directory.0.join("root/last")).unwrap();
+        directory.root().create_directory(Path::new("/last")).unwrap();
+        assert!(directory.0.join("root/made/below").is_dir());
+        assert!(directory.0.join("root/last").is_symlink());
+        directory.root().create_directory(Path::new("/made/beside")).unwrap();
+        assert!(directory.0.join("root/made/beside").is_dir());
     }
 
     #[test]
