@@ -105,32 +105,28 @@ pub fn clone3(options: &CloneOptions<'_>) -> Result<Cloned, Errno> {
 /// stands still until then.
 ///
 /// Where the kernel allows it, parent and child share the memory meanwhile (`CLONE_VM`, `CLONE_VFORK`), so that no page
-/// tables are copied and no page is copied on the first write to it (50 us of a boot). `child` must therefore not wait for the
-/// caller, and whatever it changes in memory stays changed.
+/// tables are copied and no page is copied on the first write to it (50 us of a boot); the stack, too, whose pages are there
+/// already. `child` must therefore not wait for the caller, and whatever it changes in memory stays changed.
 #[cfg(target_arch = "x86_64")]
 pub fn clone3_to_execute(options: &CloneOptions<'_>, child: &dyn Fn()) -> Result<(Pid, OwnedFd), Errno> {
-    /// In bytes; what lies between the clone and the exec needs less than a tenth of it. Large enough for the allocator to
-    /// map it: what is not used costs nothing.
-    const STACK: usize = 512 << 10;
     if !options.may_share_memory() {
         return fork_to_execute(options, child);
     }
-    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
     let mut pidfd: RawFd = -1;
     let mut arguments = options.arguments(&mut pidfd);
     arguments.flags |= (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
-    arguments.stack = stack.as_mut_ptr() as u64;
-    arguments.stack_size = (stack.capacity() * size_of::<u128>()) as u64;
     let result: i64;
-    // SAFETY: the child begins with the caller's registers on a stack of its own, which is aligned to 16 bytes and lives until
-    // the caller goes on, and that is when the child has left this memory; it never comes back from `enter_child`, whose
-    // argument, a live reference, is in a register that system calls keep. The caller is as after any system call.
+    // SAFETY: as after vfork(2), the child begins with the caller's registers and stack. It goes on below the caller's frames,
+    // where nothing is kept that the caller needs, and the caller stands still until the child has left this memory. It never
+    // comes back from `enter_child`, whose argument, a live reference, is in a register that system calls keep. No signal handler
+    // is installed that could run on the stack of both. The caller is as after any system call.
     unsafe {
         std::arch::asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
+            "and rsp, -16",
             "mov rdi, r12",
             "call r13",
             "ud2",
