@@ -106,6 +106,39 @@ fn a_listener_reaches_its_agent_from_run_and_from_start() {
 }
 
 #[test]
+fn an_exec_is_under_the_filter_and_has_its_agent() {
+    for (action, text) in [("SCMP_ACT_ERRNO", "not supported"), ("SCMP_ACT_NOTIFY", "not implemented")] {
+        let Some(lab) = Lab::root() else { return };
+        let mut bundle = mkdir(&lab, action);
+        let socket = lab.path("agent.sock");
+        let notifies = action == "SCMP_ACT_NOTIFY";
+        if notifies {
+            bundle.config["linux"]["seccomp"]["listenerPath"] = json!(socket);
+            bundle.config["linux"]["seccomp"]["listenerMetadata"] = json!("for the agent");
+        }
+        bundle.args(["/bin/probe", "signal-wait"]);
+        bundle.save();
+        let first = notifies.then(|| agent(socket.clone()));
+        let container = lab.create(&bundle);
+        container.start();
+        first.map(|first| first.join().unwrap());
+        for _ in 0..2 {
+            let _ = std::fs::remove_file(&socket);
+            let second = notifies.then(|| agent(socket.clone()));
+            let finished = container.exec(&[], &["/bin/busybox", "mkdir", "/made"]).run().exits(1);
+            assert!(finished.stderr().contains(text), "{action}: {}", finished.all());
+            if let Some((state, one)) = second.map(|second| second.join().unwrap()) {
+                assert!(one, "one descriptor");
+                assert_eq!(state["metadata"], "for the agent");
+                assert_eq!(state["state"]["id"], json!(container.id()));
+            }
+        }
+        container.delete_force();
+        assert_eq!(lab.leaks(), "");
+    }
+}
+
+#[test]
 fn an_agent_that_is_not_there_is_a_clear_error() {
     let Some(lab) = Lab::root() else { return };
     let mut bundle = mkdir(&lab, "SCMP_ACT_NOTIFY");
