@@ -6,6 +6,10 @@
 //! at every boot, by the launcher and by the stage. So this is `__libc_start_main` without that part: the string functions
 //! are those that every x86-64 has, the cache sizes are glibc's own defaults.
 //!
+//! It also leaves out what a static program keeps ready for loading libraries at run time, which this one never does: reading
+//! /proc/self/exe, looking five functions of the vDSO up, search paths from the environment. That is 8,000 instructions and
+//! some page faults.
+//!
 //! Only for the very version of glibc that it was written against (build.rs decides): elsewhere the C library starts itself.
 //! As a side effect GLIBC_TUNABLES is not read (CVE-2023-4911).
 
@@ -51,6 +55,11 @@ unsafe extern "C" {
     static mut __libc_stack_end: *const c_void;
     static _dl_random: *const usize;
     static __libc_enable_secure: c_int;
+    static mut __libc_argc: c_int;
+    static mut __libc_argv: *const *const c_char;
+    static mut _dl_stack_flags: u32;
+    static _dl_phdr: *const Segment;
+    static _dl_phnum: usize;
     // The linker's: tables between two symbols.
     static __rela_iplt_start: [Relocation; 0];
     static __rela_iplt_end: [Relocation; 0];
@@ -63,10 +72,32 @@ unsafe extern "C" {
     fn __libc_setup_tls();
     fn __libc_early_init(initial: bool);
     fn __libc_init_first(argc: c_int, argv: *const *const c_char, environment: *const *const c_char);
+    fn __init_misc(argc: c_int, argv: *const *const c_char, environment: *const *const c_char);
     fn __libc_check_standard_fds();
     fn _init();
+    fn mprotect(start: usize, length: usize, protection: c_int) -> c_int;
     fn exit(status: c_int) -> !;
 }
+
+/// Elf64_Phdr (elf(5))
+#[repr(C)]
+struct Segment {
+    kind: u32,
+    flags: u32,
+    offset: usize,
+    address: usize,
+    physical: usize,
+    length_in_file: usize,
+    length: usize,
+    alignment: usize,
+}
+
+const PT_GNU_STACK: u32 = 0x6474_e551;
+const PT_GNU_RELRO: u32 = 0x6474_e552;
+const PROT_READ: c_int = 1;
+
+/// In bytes; the only one of x86-64.
+const PAGE: usize = 4096;
 
 /// Called by the C library's `_start` with what the kernel put on the stack.
 ///
@@ -99,9 +130,15 @@ unsafe extern "C" fn __libc_start_main(
         __libc_setup_tls();
         set_guards();
         __libc_early_init(true);
-        __libc_init_first(argc, argv, environment);
         if __libc_enable_secure != 0 {
+            // It takes what is dangerous out of the environment.
+            __libc_init_first(argc, argv, environment);
             __libc_check_standard_fds();
+        } else {
+            __libc_argc = argc;
+            __libc_argv = argv;
+            protect();
+            __init_misc(argc, argv, environment);
         }
         run(&raw const __preinit_array_start, &raw const __preinit_array_end, argc, argv, environment);
         _init();
@@ -140,6 +177,33 @@ unsafe fn set_guards() {
         let guard = _dl_random.add(1).read_unaligned();
         std::arch::asm!("mov fs:[0x28], {}", in(reg) canary, options(nostack, preserves_flags));
         std::arch::asm!("mov fs:[0x30], {}", in(reg) guard, options(nostack, preserves_flags));
+    }
+}
+
+/// Makes what is constant after the relocations unwritable (`PT_GNU_RELRO`), and threads' stacks no more executable than the
+/// program's (`PT_GNU_STACK`). Ends
+/// the program where the kernel refuses, as the C library does.
+///
+/// # Safety
+/// Once, after the relocations.
+#[inline(always)]
+unsafe fn protect() {
+    // SAFETY: the kernel said where the program's headers are and how many; the region begins with a page and whatever lies in
+    // its last, incomplete one stays as it is.
+    unsafe {
+        for segment in std::slice::from_raw_parts(_dl_phdr, _dl_phnum) {
+            match segment.kind {
+                PT_GNU_STACK => _dl_stack_flags = segment.flags,
+                PT_GNU_RELRO => {
+                    let start = segment.address & !(PAGE - 1);
+                    let end = (segment.address + segment.length) & !(PAGE - 1);
+                    if mprotect(start, end - start, PROT_READ) != 0 {
+                        exit(127);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 }
 
