@@ -92,6 +92,30 @@ struct Segment {
     alignment: usize,
 }
 
+/// `struct dl_find_object` (dlfcn.h, glibc manual, "Dynamic Linker Introspection")
+#[repr(C)]
+struct FoundObject {
+    flags: u64,
+    start: usize,
+    end: usize,
+    link_map: usize,
+    unwind_table: usize,
+    reserved: [u64; 7],
+}
+
+/// `struct dl_phdr_info` (dl_iterate_phdr(3)) without its last two fields, which are about thread-local storage; the size says so.
+#[repr(C)]
+struct LoadedObject {
+    base: usize,
+    name: *const c_char,
+    segments: *const Segment,
+    count: u16,
+    added: u64,
+    removed: u64,
+}
+
+const PT_LOAD: u32 = 1;
+const PT_GNU_EH_FRAME: u32 = 0x6474_e550;
 const PT_GNU_STACK: u32 = 0x6474_e551;
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 const PROT_READ: c_int = 1;
@@ -205,6 +229,45 @@ unsafe fn protect() {
             }
         }
     }
+}
+
+/// Where the unwinder finds its table, for the backtrace of a panic: the C library's own answer is among what the start leaves
+/// out. There is one object, the program. The linker puts this in the place of `_dl_find_object` (`--wrap`, build.rs).
+///
+/// # Safety
+/// Only for the unwinder.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap__dl_find_object(address: usize, found: *mut FoundObject) -> c_int {
+    // SAFETY: the kernel said where the program's headers are and how many; the caller has room for the result.
+    unsafe {
+        let segments = std::slice::from_raw_parts(_dl_phdr, _dl_phnum);
+        let loaded = || segments.iter().filter(|segment| segment.kind == PT_LOAD);
+        let start = loaded().map(|segment| segment.address).min().unwrap_or(0);
+        let end = loaded().map(|segment| segment.address + segment.length).max().unwrap_or(0);
+        match segments.iter().find(|segment| segment.kind == PT_GNU_EH_FRAME) {
+            Some(table) if (start..end).contains(&address) => {
+                let unwind_table = table.address;
+                found.write(FoundObject { flags: 0, start, end, link_map: 0, unwind_table, reserved: [0; 7] });
+                0
+            }
+            _ => -1,
+        }
+    }
+}
+
+/// The same for whoever looks for the symbols, in the place of dl_iterate_phdr(3).
+///
+/// # Safety
+/// As for dl_iterate_phdr(3).
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __wrap_dl_iterate_phdr(
+    callback: extern "C" fn(*mut LoadedObject, usize, *mut c_void) -> c_int,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: the kernel said where the program's headers are and how many.
+    let (segments, count) = unsafe { (_dl_phdr, _dl_phnum as u16) };
+    let mut program = LoadedObject { base: 0, name: c"".as_ptr(), segments, count, added: 1, removed: 0 };
+    callback(&raw mut program, size_of::<LoadedObject>(), data)
 }
 
 /// # Safety
