@@ -10,7 +10,7 @@ BASH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 ZSH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 FISH_COMPLETIONS := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 
-.PHONY: help build run test test-vm bench bench-docs bench-report bench-icount docs install uninstall
+.PHONY: help build run test test-vm bench bench-docs bench-report bench-icount text-order docs install uninstall
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
@@ -55,6 +55,16 @@ bench-report: ## The same from the figures of the last `make bench-docs`, withou
 bench-icount: ## Instructions of a boot, in an emulated machine: the same however busy this one is (root)
 	$(CARGO) build --release --locked --workspace
 	PIPKIN_BIN_DIR="$(BIN)" $(CARGO) bench --locked --profile dev --bench icount
+
+# Where the linker's map goes; the program beside it has its symbols.
+SYMBOLS = $(abspath $(TARGET_DIR))/symbols
+
+text-order: ## Put the functions of a boot beside each other anew: runtime/text.ld, after large changes (root)
+	CARGO_PROFILE_RELEASE_STRIP=none $(CARGO) rustc --release --locked -p pipkin-runtime --bin pipkin-runtime \
+		--target-dir "$(SYMBOLS)" -- -C link-arg=-Wl,-Map="$(SYMBOLS)/map"
+	$(CARGO) build --locked --workspace
+	$(CARGO) bench --locked --profile dev --bench text_order -- "$(SYMBOLS)/$(TRIPLE)/release/pipkin-runtime" "$(SYMBOLS)/map" \
+		"$(CURDIR)/runtime/text.ld"
 
 docs: ## Make the man pages and shell completions anew
 	$(CARGO) build --locked -p pipkin-init

@@ -1,5 +1,5 @@
-//! Finds out whether the program can bring its own start (src/sys/start.rs), and names the build for what is kept on disk
-//! (src/seccomp/cache.rs).
+//! Finds out whether the program can bring its own start (src/sys/start.rs), names the build for what is kept on disk
+//! (src/seccomp/cache.rs), and has the functions of a boot put beside each other (text.ld).
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
@@ -18,6 +18,9 @@ fn main() {
     println!("cargo::rustc-env=PIPKIN_BUILD={}", build());
     println!("cargo::rustc-check-cfg=cfg(own_start)");
     find_own_start();
+    if variable("CARGO_PKG_NAME") == "pipkin-runtime" && variable("PROFILE") == "release" {
+        order_text();
+    }
 }
 
 fn variable(name: &str) -> String {
@@ -98,4 +101,26 @@ fn c_library() -> Option<PathBuf> {
 
 fn has(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// Has the linker follow text.ld, if it is one that can; a program in another order is only slower.
+fn order_text() {
+    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("text.ld");
+    println!("cargo::rerun-if-changed={}", script.display());
+    let argument = format!("-Wl,-T,{}", script.display());
+    let place = PathBuf::from(variable("OUT_DIR"));
+    let source = place.join("linked.rs");
+    if std::fs::write(&source, "fn main() {}").is_err() {
+        return;
+    }
+    let mut compiler = Command::new(variable("RUSTC"));
+    compiler.args(["--edition=2024", "--target", &variable("TARGET"), "-C", &format!("link-arg={argument}"), "-o"]);
+    compiler.arg(place.join("linked")).arg(&source);
+    compiler.args(variable("CARGO_ENCODED_RUSTFLAGS").split('\x1f').filter(|flag| !flag.is_empty()));
+    if let Some(linker) = std::env::var_os("RUSTC_LINKER") {
+        compiler.arg("-C").arg(format!("linker={}", linker.display()));
+    }
+    if compiler.output().is_ok_and(|output| output.status.success()) {
+        println!("cargo::rustc-link-arg-bins={argument}");
+    }
 }
