@@ -1,9 +1,10 @@
 //! Measures programs side by side, as `pipkin bench` and the benches do.
 //!
-//! A machine is never quiet: whatever else it does must hit all contenders alike. So they run in turn within each round, in an order
-//! that rotates, and are compared round by round; what is reported is the median of these ratios, with its quartiles.
+//! A machine is never quiet: whatever else it does must hit all contenders alike. So each runs once within a round, in an order
+//! that is drawn anew, and they are compared round by round; what is reported is the median of these ratios, with its quartiles.
 
 mod chart;
+mod order;
 mod place;
 mod samples;
 mod table;
@@ -83,9 +84,7 @@ impl Comparison {
         for round in 0..rounds {
             let count = able.len();
             let mut failed = None;
-            for turn in 0..count {
-                // Everybody comes after everybody in the end.
-                let at = (turn + round) % count;
+            for at in order::of_round(round, count) {
                 let (contender, samples) = &mut able[at];
                 match (contender.once)() {
                     Ok(sample) => samples.push(sample),
