@@ -91,6 +91,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Runs a command of the program to its end.
+    #[allow(clippy::zombie_processes, reason = "it is waited for by its number")]
     pub fn follow(&mut self, part: Part, arguments: &[&str]) {
         let own_view =
             if self.pure_v2 { "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; " } else { "" };

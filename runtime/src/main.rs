@@ -7,6 +7,10 @@ use pipkin_runtime::sys::process::{exit_now, open_standard_descriptors, write_er
 #[path = "sys/start.rs"]
 mod start;
 
+#[cfg(own_start)]
+#[global_allocator]
+static MEMORY: pipkin_runtime::sys::arena::Arena = pipkin_runtime::sys::arena::Arena::new();
+
 /// The C library's `main`. Rust's own would look through /proc/self/maps and make a signal stack first, twice at every boot.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> std::ffi::c_int {
