@@ -87,7 +87,9 @@ fn find_own_start() {
         println!("cargo::rustc-cfg=own_start");
         // The benches' floor borrows the start, and never looks for a backtrace.
         if variable("CARGO_PKG_NAME") == "pipkin-runtime" {
-            println!("cargo::rustc-link-arg-bins=-Wl,--wrap=_dl_find_object,--wrap=dl_iterate_phdr");
+            println!(
+                "cargo::rustc-link-arg-bins=-Wl,--wrap=_dl_find_object,--wrap=dl_iterate_phdr,--wrap=__register_frame_info"
+            );
         }
     }
 }

@@ -41,7 +41,7 @@ fn main() {
     };
     let lab = Lab::root().expect("root");
     let map = Map::read(map);
-    let mut watcher = Watcher::new(&lab, program);
+    let mut watcher = Watcher::new(&lab, program, &map);
     for v2 in [false, true] {
         watcher.pure_v2 = v2;
         follow_a_life(&lab, &mut watcher);

@@ -14,6 +14,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use pipkin_harness::Lab;
 
+use crate::map::Map;
+
 /// The launcher of `run`.
 pub const RUN_LAUNCHER: u8 = 1;
 /// Its stage.
@@ -65,15 +67,18 @@ struct Process {
 
 impl<'a> Watcher<'a> {
     /// Watches a program that has its symbols.
-    pub fn new(lab: &Lab, program: &'a Path) -> Self {
+    pub fn new(lab: &Lab, program: &'a Path, map: &Map) -> Self {
         let output = Command::new("nm").args(["--defined-only", "--print-size"]).arg(program).output().expect("nm");
         let text = String::from_utf8_lossy(&output.stdout);
-        // Those without a size are labels.
+        // What was written in assembly may have no size.
         let function = |line: &str| match line.split_whitespace().collect::<Vec<_>>()[..] {
-            [address, _, "t" | "T" | "w" | "W" | "i", _] => u64::from_str_radix(address, 16).ok(),
+            [address, _, "t" | "T" | "w" | "W" | "i", _] | [address, "t" | "T", _] => {
+                u64::from_str_radix(address, 16).ok()
+            }
             _ => None,
         };
-        let functions: Vec<u64> = text.lines().filter_map(function).collect();
+        let functions: Vec<u64> =
+            text.lines().filter_map(function).filter(|address| map.section(*address).is_some()).collect();
         assert!(functions.len() > 1000, "{}: without symbols", program.display());
         Self {
             program,

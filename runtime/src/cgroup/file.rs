@@ -16,8 +16,10 @@ pub fn read(directory: impl AsFd, name: impl AsRef<Path>) -> Result<String> {
     let file = open(directory, name.as_ref(), OFlags::RDONLY)?;
     let mut text = Vec::with_capacity(8192);
     loop {
-        // Always room for a page: the kernel hands out whole records, and an empty read is the end.
-        text.reserve(4096);
+        // Always room: an empty read is the end. Most files are far shorter, and need no second page for that.
+        if text.capacity() - text.len() < 1024 {
+            text.reserve(4096);
+        }
         let got = retry_on_intr(|| rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text)))?;
         if got == 0 {
             break;

@@ -1,14 +1,15 @@
 //! The date, as RFC 3339 wants it.
 
-use rustix::time::ClockId;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, in UTC, to the nanosecond: `2026-11-21T12:00:00.000000000Z`.
 pub fn now_rfc3339() -> String {
-    let now = rustix::time::clock_gettime(ClockId::Realtime);
-    let (days, seconds) = (now.tv_sec.div_euclid(86_400), now.tv_sec.rem_euclid(86_400));
+    // The standard library's: rustix would look the vDSO up first, for this one call. A clock before 1970 is wrong anyway.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = ((now.as_secs() / 86_400) as i64, now.as_secs() % 86_400);
     let (year, month, day) = date(days);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", now.tv_nsec)
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:09}Z", now.subsec_nanos())
 }
 
 /// Year, month and day of so many days after 1970-01-01, in the Gregorian calendar.
