@@ -83,7 +83,7 @@ fn find_own_start() {
     println!("cargo::rerun-if-changed={}", archive.display());
     let mut bytes = Vec::new();
     let read = std::fs::File::open(&archive).and_then(|file| file.take(LARGEST).read_to_end(&mut bytes));
-    if read.is_ok() && has(&bytes, KNOWN) {
+    if read.is_ok() && has(&bytes, KNOWN) && links("-Wl,--wrap=nobody_calls_this") {
         println!("cargo::rustc-cfg=own_start");
         // The benches' floor borrows the start, and never looks for a backtrace.
         if variable("CARGO_PKG_NAME") == "pipkin-runtime" {
@@ -110,10 +110,18 @@ fn order_text() {
     let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join("text.ld");
     println!("cargo::rerun-if-changed={}", script.display());
     let argument = format!("-Wl,-T,{}", script.display());
+    if links(&argument) {
+        println!("cargo::rustc-link-arg-bins={argument}");
+    }
+}
+
+/// Whether a small program links with this argument, by the linker that links the real one.
+fn links(argument: &str) -> bool {
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
     let place = PathBuf::from(variable("OUT_DIR"));
     let source = place.join("linked.rs");
     if std::fs::write(&source, "fn main() {}").is_err() {
-        return;
+        return false;
     }
     let mut compiler = Command::new(variable("RUSTC"));
     compiler.args(["--edition=2024", "--target", &variable("TARGET"), "-C", &format!("link-arg={argument}"), "-o"]);
@@ -122,7 +130,5 @@ fn order_text() {
     if let Some(linker) = std::env::var_os("RUSTC_LINKER") {
         compiler.arg("-C").arg(format!("linker={}", linker.display()));
     }
-    if compiler.output().is_ok_and(|output| output.status.success()) {
-        println!("cargo::rustc-link-arg-bins={argument}");
-    }
+    compiler.output().is_ok_and(|output| output.status.success())
 }

@@ -23,7 +23,7 @@ pub const OWN_START: Piece = Piece(
 );
 
 /// In the order in which they are added; the last one's distance to `pipkin-runtime` is what the program itself does.
-pub const BOOT: [Piece; 10] = [
+pub const BOOT: [Piece; 9] = [
     Piece(
         "stage",
         "the stage: a second program, from a handle that can not be written",
@@ -61,7 +61,6 @@ pub const BOOT: [Piece; 10] = [
         "signals, ids, standard streams, processors, looking for the program",
         "a program begins as it expects to; errors say what is wrong",
     ),
-    Piece("cleanup", "`cgroup.kill` before the cgroup is removed", "nothing of a container survives it"),
 ];
 
 /// The same for `exec`.

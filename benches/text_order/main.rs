@@ -35,9 +35,11 @@ pub struct Use {
 fn main() {
     let words: Vec<PathBuf> = std::env::args_os().skip(1).filter(|word| word != "--bench").map(PathBuf::from).collect();
     let [program, map, script] = words.as_slice() else {
-        panic!(
-            "text_order PROGRAM MAP SCRIPT: pipkin-runtime with its symbols, the linker's map of it, and where the script goes"
+        // Also among all benches.
+        println!(
+            "text_order PROGRAM MAP SCRIPT: pipkin-runtime with its symbols, the linker's map of it, where the script goes"
         );
+        return;
     };
     let lab = Lab::root().expect("root");
     let map = Map::read(map);

@@ -1,6 +1,6 @@
 //! Which functions a program and its children enter, by a breakpoint on each that is taken away when it is met.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -55,6 +55,9 @@ pub struct Watcher<'a> {
     entered: Vec<(u64, u8)>,
     /// A container's first process outlives the command that made it.
     processes: HashMap<Pid, Process>,
+    /// Children of whom their parents' stops told, and children that stopped before they did.
+    announced: HashSet<Pid>,
+    early: HashSet<Pid>,
 }
 
 /// A process that executes the program.
@@ -87,6 +90,8 @@ impl<'a> Watcher<'a> {
             pure_v2: false,
             entered: Vec::new(),
             processes: HashMap::new(),
+            announced: HashSet::new(),
+            early: HashSet::new(),
         }
     }
 
@@ -156,7 +161,15 @@ impl<'a> Watcher<'a> {
                             Process { memory: memory(child), bytes: parent.bytes.clone(), part: parent.part };
                         self.processes.insert(child, child_process);
                     }
+                    self.announced.insert(child);
+                    if self.early.remove(&child) {
+                        resume(child, None);
+                    }
                     resume(pid, None);
+                }
+                // It waits until it is known what its memory is.
+                WaitStatus::PtraceEvent(pid, ..) if pid != first && !self.announced.contains(&pid) => {
+                    self.early.insert(pid);
                 }
                 WaitStatus::Stopped(pid, Signal::SIGTRAP) => {
                     let met = self.meet(pid);

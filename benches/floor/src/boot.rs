@@ -71,9 +71,6 @@ pub fn run(pieces: Pieces, states: &CStr, rootfs: &CStr, name: &CStr, program: &
     }
     let status = wait(child);
     for path in &cgroups.paths {
-        if pieces.has("cleanup") && cgroups.pure {
-            pieces::kill_all(path);
-        }
         cgroups::remove(path);
     }
     state.iter().for_each(|state| state.remove(&directory));

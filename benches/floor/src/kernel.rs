@@ -68,24 +68,21 @@ pub fn execute(program: &CStr, arguments: &[CString]) -> ! {
 }
 
 /// A process that executes another program (`child` does not come back), with these flags, and in a cgroup of version 2 if there is
-/// one. It has this process's memory to itself meanwhile, so that nothing is copied.
+/// one. It has this process's memory to itself meanwhile, its stack, too, so that nothing is copied.
 #[cfg(target_arch = "x86_64")]
 pub fn clone_to_execute(flags: u64, cgroup: usize, child: &dyn Fn()) -> usize {
-    const STACK: usize = 256 << 10;
-    let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
-    let mut arguments = clone_arguments(flags | (libc::CLONE_VM | libc::CLONE_VFORK) as u64, cgroup);
-    arguments[5] = stack.as_mut_ptr() as u64;
-    arguments[6] = STACK as u64;
+    let arguments = clone_arguments(flags | (libc::CLONE_VM | libc::CLONE_VFORK) as u64, cgroup);
     let result: isize;
-    // SAFETY: the child begins with the caller's registers on a stack of its own, which is aligned to 16 bytes and lives until the
-    // caller goes on, and that is when the child has left this memory; it never comes back from `enter`, whose argument, a live
-    // reference, is in a register that system calls keep. The caller is as after any system call.
+    // SAFETY: as after vfork(2), the child begins with the caller's registers and stack, and goes on below the caller's frames, who
+    // stands still until the child has left this memory; it never comes back from `enter`, whose argument, a live reference, is in
+    // a register that system calls keep. The caller is as after any system call.
     unsafe {
         std::arch::asm!(
             "syscall",
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
+            "and rsp, -16",
             "mov rdi, r12",
             "call r13",
             "ud2",

@@ -8,8 +8,7 @@ use libc::{AT_EMPTY_PATH, AT_FDCWD, O_CLOEXEC, O_CREAT, O_DIRECTORY, O_PATH, O_R
 use crate::kernel::{at, call, close, mkdir, must, open, write};
 
 /// By name, in the order in which they are bits.
-const NAMES: [&str; 10] =
-    ["stage", "channel", "network", "state", "look", "handles", "keyring", "devices", "process", "cleanup"];
+const NAMES: [&str; 9] = ["stage", "channel", "network", "state", "look", "handles", "keyring", "devices", "process"];
 
 /// Which of them.
 #[derive(Clone, Copy)]
@@ -266,16 +265,4 @@ pub fn set_up_process(program: &CStr) {
 /// A session keyring that the container does not share with the caller.
 pub fn join_keyring() {
     must(call(libc::SYS_keyctl, [1, at(c"_ses.floor")]));
-}
-
-/// Whatever is still in a cgroup of version 2 is killed before it is removed.
-pub fn kill_all(cgroup: &CStr) {
-    let directory = open(cgroup, O_DIRECTORY);
-    let flags = (O_WRONLY | O_CLOEXEC) as usize;
-    let file = call(libc::SYS_openat, [directory, at(c"cgroup.kill"), flags, 0]);
-    if file >= 0 {
-        write(file as usize, b"1");
-        close(file as usize);
-    }
-    close(directory);
 }

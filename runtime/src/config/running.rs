@@ -58,21 +58,37 @@ impl<'de> Deserialize<'de> for Linux {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Linux, A::Error> {
-                let mut linux = Linux::default();
+                let (mut seccomp, mut memory_policy, mut personality) = (None, None, None);
                 while let Some(field) = fields.next_key()? {
                     match field {
-                        Field::Seccomp => linux.seccomp = fields.next_value()?,
-                        Field::MemoryPolicy => linux.memory_policy = fields.next_value()?,
-                        Field::Personality => linux.personality = fields.next_value()?,
+                        Field::Seccomp => once(&mut seccomp, "seccomp", &mut fields)?,
+                        Field::MemoryPolicy => once(&mut memory_policy, "memoryPolicy", &mut fields)?,
+                        Field::Personality => once(&mut personality, "personality", &mut fields)?,
                         Field::Other => drop(fields.next_value::<IgnoredAny>()?),
                     }
                 }
-                Ok(linux)
+                Ok(Linux {
+                    seccomp: seccomp.flatten(),
+                    memory_policy: memory_policy.flatten(),
+                    personality: personality.flatten(),
+                })
             }
         }
 
         // Any, not a map: `null` is as if it were not there.
         deserializer.deserialize_any(Named)
+    }
+}
+
+/// A second field of one name is an error, as it is where the container is made.
+fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    value: &mut Option<Option<T>>,
+    name: &'static str,
+    fields: &mut A,
+) -> Result<(), A::Error> {
+    match value.replace(fields.next_value()?) {
+        Some(_) => Err(serde::de::Error::duplicate_field(name)),
+        None => Ok(()),
     }
 }
 
@@ -110,8 +126,14 @@ mod tests {
         for text in [r#"{}"#, r#"{"linux":null}"#, r#"{"linux":{"seccomp":null}}"#] {
             assert!(running(text).unwrap().linux.seccomp().is_none(), "{text}");
         }
-        for text in [r#"{"linux":[null,null,null]}"#, r#"{"linux":[]}"#, r#"{"linux":7}"#, r#"{"linux":{"seccomp":{}}"#]
-        {
+        for text in [
+            r#"{"linux":[null,null,null]}"#,
+            r#"{"linux":[]}"#,
+            r#"{"linux":7}"#,
+            r#"{"linux":{"seccomp":{}}"#,
+            r#"{"linux":{"seccomp":{},"seccomp":null}}"#,
+            r#"{"linux":{"personality":null,"personality":null}}"#,
+        ] {
             assert!(running(text).is_err(), "{text}");
         }
     }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +53,9 @@ impl Identity {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            // EINVAL: a number whose process is being reaped at this moment (Linux before 6.9).
-            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+            // Also when the number is another process's thread by now, or its process is being reaped at this moment: ENOENT, and
+            // EINVAL before Linux 6.9.
+            Err(Errno::SRCH | Errno::NOENT | Errno::INVAL) => return Ok(None),
             Err(errno) => return Err(Error::system(format!("open process {}", self.pid), errno)),
         };
         // Looked at after it was opened: the number can not have been used anew in between.
@@ -100,6 +102,20 @@ mod tests {
         let text = "42 (a) b (c) Z 1 1 1 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 0 0\n";
         let state = ProcessState::parse(text).unwrap();
         assert_eq!(state, ProcessState { name: "a) b (c".into(), dead: true, start_time: 987_654 });
+    }
+
+    #[test]
+    fn a_number_that_is_a_thread_now_is_no_process() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            let _ = ended.recv();
+        });
+        let pid = told.recv().unwrap().as_raw_nonzero().get();
+        assert!(Identity { pid, start_time: 0 }.open().unwrap().is_none());
+        drop(end);
+        thread.join().unwrap();
     }
 
     #[test]

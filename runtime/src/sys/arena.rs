@@ -128,6 +128,21 @@ unsafe impl GlobalAlloc for Arena {
         }
     }
 
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as in `alloc`; a piece of the region may have been used before.
+        unsafe {
+            if layout.size() > LARGEST || layout.align() > STEP {
+                // It has pages of zeros, which cost nothing until they are touched.
+                return System.alloc_zeroed(layout);
+            }
+            let block = self.alloc(layout);
+            if !block.is_null() {
+                block.write_bytes(0, layout.size());
+            }
+            block
+        }
+    }
+
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: as said above; what is not of the region came from the C library. A piece that comes back while there are more

@@ -119,7 +119,7 @@ pub fn clone3_to_execute(options: &CloneOptions<'_>, child: &dyn Fn()) -> Result
     // SAFETY: as after vfork(2), the child begins with the caller's registers and stack. It goes on below the caller's frames,
     // where nothing is kept that the caller needs, and the caller stands still until the child has left this memory. It never
     // comes back from `enter_child`, whose argument, a live reference, is in a register that system calls keep. No signal handler
-    // is installed that could run on the stack of both. The caller is as after any system call.
+    // but those of faults is installed, that could run on the stack of both. The caller is as after any system call.
     unsafe {
         std::arch::asm!(
             "syscall",

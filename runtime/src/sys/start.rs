@@ -207,8 +207,7 @@ unsafe fn set_guards() {
 }
 
 /// Makes what is constant after the relocations unwritable (`PT_GNU_RELRO`), and threads' stacks no more executable than the
-/// program's (`PT_GNU_STACK`). Ends
-/// the program where the kernel refuses, as the C library does.
+/// program's (`PT_GNU_STACK`). Ends the program where the kernel refuses, as the C library does.
 ///
 /// # Safety
 /// Once, after the relocations.
@@ -272,7 +271,8 @@ unsafe extern "C" fn __wrap_dl_iterate_phdr(
     callback(&raw mut program, size_of::<LoadedObject>(), data)
 }
 
-/// What the compiler's start files call to make the unwind table known, which [`__wrap__dl_find_object`] does.
+/// What the compiler's start files call to make the unwind table known, which [`__wrap__dl_find_object`] does. Their other half,
+/// `__deregister_frame_info`, would run with .fini_array, which this start leaves alone.
 #[unsafe(no_mangle)]
 extern "C" fn __wrap___register_frame_info(_table: *const c_void, _object: *const c_void) {}
 
