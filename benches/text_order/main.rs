@@ -17,14 +17,14 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use pipkin_harness::{Bundle, Lab, data_file};
-use serde_json::{Value, json};
+use pipkin_harness::{Bundle, Lab};
+use serde_json::json;
 
 use map::Map;
 use watch::{Part, Watcher};
 
-/// Of the sections of one pattern: who entered them, as bits of [`Part`], when the first was entered, and how long those are that
-/// were entered, and all of them, in bytes.
+/// Of the sections of one pattern: who entered them ([`watch`]), when the first was entered, and how long those are that were
+/// entered, and all of them, in bytes.
 pub struct Use {
     parts: u8,
     first: usize,
@@ -35,7 +35,7 @@ pub struct Use {
 fn main() {
     let words: Vec<PathBuf> = std::env::args_os().skip(1).filter(|word| word != "--bench").map(PathBuf::from).collect();
     let [program, map, script] = words.as_slice() else {
-        // Also among all benches.
+        // `cargo bench` starts it among all others.
         println!(
             "text_order PROGRAM MAP SCRIPT: pipkin-runtime with its symbols, the linker's map of it, where the script goes"
         );
@@ -67,28 +67,24 @@ fn main() {
 
 /// What engines and people do most, the most frequent first.
 fn follow_a_life(lab: &Lab, watcher: &mut Watcher<'_>) {
-    let plain = bundle(lab, |_| {});
-    let docker = bundle(lab, |config| {
-        let text = std::fs::read_to_string(data_file("configs/docker-init-bridge.json")).expect("the test data");
-        let docker: Value = serde_json::from_str(&text).expect("JSON");
-        for part in ["capabilities", "rlimits", "noNewPrivileges"] {
-            config["process"][part] = docker["process"][part].clone();
-        }
-        for part in ["seccomp", "maskedPaths", "readonlyPaths"] {
-            config["linux"][part] = docker["linux"][part].clone();
-        }
-        config["mounts"] =
-            docker["mounts"].as_array().expect("a list").iter().filter(|one| one["type"] != "bind").cloned().collect();
+    let plain = bundle(lab, |bundle| bundle.args(["/bin/true"]));
+    let docker = bundle(lab, |bundle| {
+        bundle.engine_configuration("docker-init-bridge.json");
+        bundle.args(["/bin/true"]);
+        bundle.config["process"]["terminal"] = json!(false);
+        bundle.config["linux"]["cgroupsPath"] = json!(format!("/{}", lab.name()));
+        // Not each view has the controllers for the rest.
+        let devices = bundle.config["linux"]["resources"]["devices"].take();
+        bundle.config["linux"]["resources"] = json!({"devices": devices});
     });
-    let mapped = bundle(lab, |config| {
-        config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
+    let mapped = bundle(lab, |bundle| {
+        bundle.args(["/bin/true"]);
+        bundle.config["linux"]["namespaces"].as_array_mut().expect("a list").push(json!({"type": "user"}));
         for maps in ["uidMappings", "gidMappings"] {
-            config["linux"][maps] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            bundle.config["linux"][maps] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
         }
     });
-    let mut lasting = lab.bundle();
-    lasting.args(["/bin/sleep", "1000"]);
-    lasting.save();
+    let lasting = bundle(lab, |bundle| bundle.args(["/bin/sleep", "1000"]));
     let id = lab.name();
     let runs = |watcher: &mut Watcher<'_>, bundle: &Bundle, part| {
         watcher.follow(part, &["run", "--bundle", bundle.path_text(), id]);
@@ -106,10 +102,9 @@ fn follow_a_life(lab: &Lab, watcher: &mut Watcher<'_>) {
     runs(watcher, &mapped, Part::Other);
 }
 
-fn bundle(lab: &Lab, change: impl FnOnce(&mut Value)) -> Bundle {
+fn bundle(lab: &Lab, change: impl FnOnce(&mut Bundle)) -> Bundle {
     let mut bundle = lab.bundle();
-    bundle.args(["/bin/true"]);
-    change(&mut bundle.config);
+    change(&mut bundle);
     bundle.save();
     bundle
 }

@@ -16,6 +16,8 @@ use pipkin_harness::Lab;
 
 use crate::map::Map;
 
+// Who entered a function, as bits.
+
 /// The launcher of `run`.
 pub const RUN_LAUNCHER: u8 = 1;
 /// Its stage.
@@ -95,9 +97,9 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// The functions' addresses in the order in which they were entered first, each as often as by another part.
-    pub fn entered(&self) -> Vec<(u64, u8)> {
-        self.entered.clone()
+    /// The functions that were entered, by address, and by whom: each once for each process, in the order in which that was.
+    pub fn entered(&self) -> &[(u64, u8)] {
+        &self.entered
     }
 
     /// Runs a command of the program to its end.

@@ -9,7 +9,7 @@ mod start;
 
 #[cfg(own_start)]
 #[global_allocator]
-static MEMORY: pipkin_runtime::sys::arena::Arena = pipkin_runtime::sys::arena::Arena::new();
+static MEMORY: pipkin_runtime::sys::arena::Arena = pipkin_runtime::sys::arena::Arena;
 
 /// The C library's `main`. Rust's own would look through /proc/self/maps and make a signal stack first, twice at every boot.
 #[unsafe(no_mangle)]

@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::Spec;
 use rustix::process::{Pid, Signal};
 
 use super::{Runtime, delete};
@@ -164,8 +163,7 @@ impl Runtime {
         let mut record = Record::of(&plan, &config.spec);
         record.notify = options.notify_socket.is_some();
         let new_profile = config.new_profile(&cache);
-        let (spent, configuration) = (Some(config.spec), config.text);
-        Ok(Box::new(Prepared { plan, record, host, spent, configuration, new_profile }))
+        Ok(Box::new(Prepared { plan, record, host, configuration: config.text, new_profile }))
     }
 }
 
@@ -174,7 +172,6 @@ struct Prepared {
     plan: Box<Plan>,
     record: Record,
     host: Host,
-    spent: Option<Box<Spec>>,
     configuration: Vec<u8>,
     new_profile: Option<NewProfile>,
 }
@@ -200,7 +197,6 @@ impl Prepared {
             console_socket: options.console_socket.as_deref(),
             pid_file: options.pid_file.as_deref(),
             pidfd_socket: options.pidfd_socket.as_deref(),
-            spent: self.spent.take(),
             configuration: &self.configuration,
             new_profile: self.new_profile.as_ref(),
             notify_socket: options.notify_socket.as_ref(),

@@ -16,8 +16,6 @@ use super::task::{MEMORY_REMEDY, Setting, Started, start_stage};
 use super::{
     console, executable, hooks, id_maps, limits, mount_sources, net_devices, network, pidfd_socket, seccomp_agent,
 };
-use oci_spec::runtime::Spec;
-
 use crate::cgroup::Cgroup;
 use crate::channel::{Channel, Go, Report};
 use crate::error::{Context, Error, Kind, Result};
@@ -45,8 +43,6 @@ pub struct Boot<'a> {
     pub pid_file: Option<&'a Path>,
     /// Where the process's descriptor goes.
     pub pidfd_socket: Option<&'a Path>,
-    /// What the plan was made from: not needed any more.
-    pub spent: Option<Box<Spec>>,
     /// The text of config.json, for later `exec`s.
     pub configuration: &'a [u8],
     /// The seccomp profile, when no cache had its filter: kept while the stage works.
@@ -83,7 +79,7 @@ pub struct Booted {
 }
 
 /// Makes the container. On failure nothing is left of it.
-pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
+pub fn boot(boot: Boot<'_>) -> Result<Booted> {
     let mut undo = Undo {
         directory: Some(boot.directory),
         cgroup: None,
@@ -172,7 +168,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
     if let Some(cgroup) = undo.cgroup.as_ref().filter(|_| behind_systemd) {
         cgroup.attach_by_systemd(child.pid(), None).map_err(|error| first_cause(error, &channel, child))?;
     }
-    let terminal = attend(&mut boot, child, undo.cgroup.as_ref(), &channel, mount)
+    let terminal = attend(&boot, child, undo.cgroup.as_ref(), &channel, mount)
         .map_err(|error| first_cause(error, &channel, child))?;
     let notify = match (boot.plan.inside.start, boot.notify_socket) {
         (Start::AtOnce, Some(manager)) => Some(NotifyRelay::new(boot.directory.notify_directory()?.as_fd(), manager)?),
@@ -194,7 +190,7 @@ pub fn boot(mut boot: Boot<'_>) -> Result<Booted> {
 
 /// Everything that the launcher does while the stage works.
 fn attend(
-    boot: &mut Boot<'_>,
+    boot: &Boot<'_>,
     child: &Child,
     cgroup: Option<&Cgroup>,
     channel: &Channel,
@@ -234,10 +230,6 @@ fn attend(
         profile.keep(filter);
         trace::step("keep the seccomp filter");
     }
-    // It takes a while, for which nobody waits now: as at the beginning and at the end.
-    drop(boot.spent.take());
-    boot.plan.inside.steps = Vec::new();
-    let boot = &*boot;
     let terminal = wait_until_ready(channel, child, boot.console_socket, boot.caller, |stop| match stop {
         Stop::ForHooks => {
             run_hooks(boot, child)?;

@@ -49,7 +49,8 @@ pub fn ioprio_set(pid: Option<Pid>, value: i32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
-/// Lets the caller run on every CPU that its cgroup allows (sched_setaffinity(2)).
+/// Lets the caller run on every CPU that its cgroup allows (sched_setaffinity(2)). rustix's set of CPUs can only be filled one by one,
+/// which is a thousand steps of every start.
 pub fn run_on_all_cpus() -> Result<(), Errno> {
     let all = [u64::MAX; libc::CPU_SETSIZE as usize / u64::BITS as usize];
     // SAFETY: the kernel reads as many bytes as it is told; 0 is the caller.
